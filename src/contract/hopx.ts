@@ -1,0 +1,175 @@
+import { z } from 'zod';
+import { languages } from './results.ts';
+
+/** What HopX applies to every sandbox unless told otherwise (hopx-api: DOC execute, data model). */
+export const WORKDIR = '/workspace';
+
+/** The longest `timeout` that one `/execute` request may ask for, in seconds (DOC). */
+export const MAX_EXECUTE_SECONDS = 300;
+
+const timestamp = z.string();
+
+/** `POST /v1/sandboxes` (DOC, OAS); one of the two template selectors is required. */
+export const createRequest = z.object({
+  template_id: z.union([z.string(), z.number()]).transform(String).optional(),
+  template_name: z.string().optional(),
+  region: z.string().optional(),
+  timeout_seconds: z.int().positive().optional(),
+  internet_access: z.boolean().optional(),
+  env_vars: z.record(z.string(), z.string()).optional(),
+});
+export type CreateRequest = z.input<typeof createRequest>;
+
+/** The sandbox object (OAS, DOC). `isolation` and `languages` are the embedded engine's own additions. */
+export const sandboxReply = z.looseObject({
+  id: z.string().min(1),
+  status: z.string(),
+  public_host: z.string().nullish(),
+  direct_url: z.string().nullish(),
+  template_id: z.union([z.string(), z.number()]).nullish(),
+  template_name: z.string().nullish(),
+  region: z.string().nullish(),
+  internet_access: z.boolean().nullish(),
+  timeout_seconds: z.number().nullish(),
+  created_at: timestamp.nullish(),
+  expires_at: timestamp.nullish(),
+  auth_token: z.string().nullish(),
+  token_expires_at: timestamp.nullish(),
+  request_id: z.string().nullish(),
+  isolation: z.string().optional(),
+  languages: z.array(z.enum(languages)).optional(),
+});
+export type SandboxReply = z.output<typeof sandboxReply>;
+
+/** `GET /v1/sandboxes` (DOC); `data` may be null and may hold nulls (SDK changelogs). */
+export const listReply = z.looseObject({
+  data: z
+    .array(z.unknown())
+    .nullish()
+    .transform((entries) => (entries ?? []).flatMap((entry) => sandboxReply.safeParse(entry).data ?? [])),
+  has_more: z.boolean().nullish(),
+  next_cursor: z.string().nullish(),
+});
+
+/** `POST /v1/sandboxes/{id}/token/refresh` (DOC). */
+export const tokenReply = z.looseObject({
+  auth_token: z.string().min(1),
+  token_expires_at: timestamp.nullish(),
+  public_host: z.string().nullish(),
+});
+
+/** `POST /execute` on the agent; `workdir` is the name that works, `working_dir` the documented one. */
+export const executeRequest = z.object({
+  code: z.string(),
+  language: z.string().optional(),
+  timeout: z.number().positive().optional(),
+  workdir: z.string().optional(),
+  working_dir: z.string().optional(),
+  env: z.record(z.string(), z.string()).optional(),
+});
+export type ExecuteRequest = z.input<typeof executeRequest>;
+
+/**
+ * The reply to `/execute` (OAS `main.ExecuteResponse`). It comes with 200, and for failing code also with
+ * 500 or 408 (DOC). From `ended_by` on the fields are the embedded engine's own additions.
+ */
+export const executeReply = z.looseObject({
+  success: z.boolean().nullish(),
+  stdout: z.string().nullish(),
+  stderr: z.string().nullish(),
+  exit_code: z.number().nullish(),
+  execution_time: z.number().nullish(),
+  result: z.string().nullish(),
+  png: z.string().nullish(),
+  svg: z.string().nullish(),
+  html: z.string().nullish(),
+  markdown: z.string().nullish(),
+  json: z.unknown().optional(),
+  code: z.string().nullish(),
+  ended_by: z.enum(['timeout', 'memory', 'cancel']).nullish(),
+  variables_lost: z.boolean().nullish(),
+  truncated: z
+    .array(
+      z.object({
+        stream: z.enum(['stdout', 'stderr']),
+        total_chars: z.number(),
+        full_output_path: z.string().nullish(),
+      }),
+    )
+    .nullish(),
+});
+export type ExecuteReply = z.output<typeof executeReply>;
+
+/** `PATCH /env` and `PUT /env` on the agent. */
+export const envRequest = z.object({
+  env_vars: z.record(z.string(), z.string()),
+  merge: z.boolean().optional(),
+});
+
+/** `POST /files/write` on the agent. */
+export const writeFileRequest = z.object({
+  path: z.string(),
+  content: z.string(),
+  encoding: z.string().optional(),
+  mode: z.string().optional(),
+  overwrite: z.boolean().optional(),
+});
+
+/** What an error body says, whichever of the three shapes it has; every field may be missing. */
+export type ErrorBody = {
+  code?: string;
+  text?: string;
+  requestId?: string;
+  retryAfterSeconds?: number;
+};
+
+const codeShape = /^[A-Z][A-Z0-9_]{2,63}$/;
+const text = z.string().optional().catch(undefined);
+const seconds = z.number().optional().catch(undefined);
+
+const nestedError = z.looseObject({
+  code: text,
+  message: text,
+  request_id: text,
+  details: z.looseObject({ retry_after_seconds: seconds }).optional().catch(undefined),
+});
+
+const errorBody = z.looseObject({
+  error: z.union([z.string(), nestedError]).optional().catch(undefined),
+  code: text,
+  message: text,
+  request_id: text,
+  retry_after: seconds,
+  details: z.looseObject({ retry_after_seconds: seconds }).optional().catch(undefined),
+});
+
+/** Reads flat `{error, code}`, nested `{error: {code, message}}` and inverted `{error: CODE, message}` bodies. */
+export function parseErrorBody(body: unknown): ErrorBody {
+  const parsed = errorBody.safeParse(body).data;
+  if (parsed === undefined) return {};
+  const nested = typeof parsed.error === 'object' ? parsed.error : undefined;
+  const flat = typeof parsed.error === 'string' ? parsed.error : undefined;
+  const inverted = flat !== undefined && codeShape.test(flat);
+  const found = {
+    code: nested?.code ?? parsed.code ?? (inverted ? flat : undefined),
+    text: nested?.message ?? (inverted ? parsed.message : flat) ?? parsed.message,
+    requestId: nested?.request_id ?? parsed.request_id,
+    retryAfterSeconds:
+      parsed.retry_after ?? nested?.details?.retry_after_seconds ?? parsed.details?.retry_after_seconds,
+  };
+  return {
+    ...(found.code !== undefined && codeShape.test(found.code) && { code: found.code }),
+    ...(found.text !== undefined && { text: found.text }),
+    ...(found.requestId !== undefined && { requestId: found.requestId }),
+    ...(found.retryAfterSeconds !== undefined && { retryAfterSeconds: found.retryAfterSeconds }),
+  };
+}
+
+const outputShape = z
+  .looseObject({ exit_code: z.number() })
+  .and(z.union([z.looseObject({ stdout: z.string() }), z.looseObject({ stderr: z.string() })]));
+
+/** Whether a body is the result of a run, whatever its status says (hopx-api §4.1, §7.1). */
+export function isResultBody(body: unknown): boolean {
+  return outputShape.safeParse(body).success;
+}

@@ -1,0 +1,33 @@
+export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+type Write = (message: string, fields?: Readonly<Record<string, unknown>>) => void;
+export type Log = { debug: Write; info: Write; warn: Write; error: Write };
+
+/** A log that drops everything. */
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+type LogOptions = {
+  level: LogLevel;
+  /** Takes the secrets out of a finished line. */
+  redact?: (text: string) => string;
+  write?: (line: string) => void;
+  now?: () => Date;
+};
+
+/** Writes one JSON line an event to stderr, from `level` upwards. */
+export function createLog({
+  level,
+  redact = (text) => text,
+  write = (line) => process.stderr.write(line),
+  now = () => new Date(),
+}: LogOptions): Log {
+  const lowest = logLevels.indexOf(level);
+  const writer =
+    (name: LogLevel): Write =>
+    (message, fields = {}) => {
+      if (logLevels.indexOf(name) < lowest) return;
+      write(`${redact(JSON.stringify({ time: now().toISOString(), level: name, message, ...fields }))}\n`);
+    };
+  return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
+}
