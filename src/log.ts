@@ -9,7 +9,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 type LogOptions = {
   level: LogLevel;
-  /** Takes the secrets out of a finished line. */
+  /** Takes the secrets out of every text of an event. */
   redact?: (text: string) => string;
   write?: (line: string) => void;
   now?: () => Date;
@@ -27,7 +27,12 @@ export function createLog({
     (name: LogLevel): Write =>
     (message, fields = {}) => {
       if (logLevels.indexOf(name) < lowest) return;
-      write(`${redact(JSON.stringify({ time: now().toISOString(), level: name, message, ...fields }))}\n`);
+      const event = { time: now().toISOString(), level: name, message, ...fields };
+      // Before JSON escapes it: a secret with a quote in it would not be recognised after.
+      const line = JSON.stringify(event, (_key, value) =>
+        typeof value === 'string' ? redact(value) : value,
+      );
+      write(`${line}\n`);
     };
   return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
 }

@@ -1,0 +1,176 @@
+import { setMaxListeners } from 'node:events';
+import PQueue from 'p-queue';
+import { SandboxFailure } from '../contract/failures.ts';
+import { type FairOptions, FairQueue } from './fair-queue.ts';
+import type { Governor } from './governor.ts';
+import { URGENT } from './operations.ts';
+
+/** A caller's place in a lane. */
+export type Ticket = {
+  priority: number;
+  key: string;
+  front: boolean;
+  signal: AbortSignal;
+  /** On the lane's clock: an attempt that could not start by then is refused instead. */
+  deadlineMs: number;
+  /** Hears, at most twice a second, what it waits for. */
+  progress(message: string): void;
+};
+
+export type Lane = {
+  /** Runs one attempt when its turn has come and the governor lets it; rejects with a `SandboxFailure` otherwise. */
+  attempt<T>(ticket: Ticket, send: () => Promise<T>): Promise<T>;
+  /** Looks again whether the governor lets anything go. */
+  pump(): void;
+  readonly size: number;
+  close(): void;
+};
+
+type LaneOptions = {
+  governor: Governor;
+  concurrency: number;
+  /** How many may wait; what comes after is refused, so that a flood costs the caller and not the server. */
+  maxQueued?: number;
+  now?: () => number;
+  setTimer?: (run: () => void, delayMs: number) => () => void;
+};
+
+/** The queue is bounded by count: with bodies of 16 KiB a full lane is 16 MiB. */
+const MAX_QUEUED = 1_000;
+const PROGRESS_MS = 500;
+
+export function realTimer(run: () => void, delayMs: number): () => void {
+  const timer = setTimeout(run, Math.min(delayMs, 2 ** 31 - 1));
+  return () => clearTimeout(timer);
+}
+
+/** One rate limit's queue: paused exactly while its governor says "not yet", so that no slot is held by a wait. */
+export function createLane({
+  governor,
+  concurrency,
+  maxQueued = MAX_QUEUED,
+  now = () => performance.now(),
+  setTimer = realTimer,
+}: LaneOptions): Lane {
+  let line = new FairQueue();
+  const queue = new PQueue<FairQueue, FairOptions>({
+    concurrency,
+    queueClass: class extends FairQueue {
+      constructor() {
+        super();
+        line = this;
+      }
+    },
+  });
+  const waiting = new Map<string, { ticket: Ticket; refuse(failure: SandboxFailure): void }>();
+  let lastId = 0;
+  let cancelWake = () => {};
+  let closed = false;
+
+  const tell = () => {
+    const waitMs = governor.wait(false);
+    if (waitMs === 0) return;
+    const why = governor.reason() === 'unavailable' ? 'waiting out an outage' : 'rate limited';
+    const seconds = Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
+    let ahead = 0;
+    for (const { ticket } of waiting.values()) {
+      ticket.progress(`${why} of the sandbox API${seconds}, ${ahead} calls ahead`);
+      ahead += 1;
+    }
+  };
+
+  const expire = () => {
+    for (const { ticket, refuse } of waiting.values()) {
+      if (now() >= ticket.deadlineMs) refuse(refusal(governor, waiting.size));
+    }
+  };
+
+  const pump = () => {
+    cancelWake();
+    if (closed || line.size === 0) return;
+    const waitMs = governor.wait((line.nextPriority ?? 0) >= URGENT);
+    if (waitMs === 0) queue.start();
+    else queue.pause();
+    // Starting a job pumps again from inside; what the last look saw is what counts.
+    if (line.size === 0) return;
+    cancelWake();
+    cancelWake = setTimer(look, waitMs === 0 ? PROGRESS_MS : Math.min(waitMs, PROGRESS_MS));
+  };
+
+  const look = () => {
+    expire();
+    tell();
+    pump();
+  };
+
+  return {
+    attempt: (ticket, send) =>
+      new Promise((resolve, reject) => {
+        if (closed || ticket.signal.aborted) return reject(cancelled());
+        if (line.size >= maxQueued) {
+          const retryAfterSeconds = Math.ceil(governor.etaMs(line.size) / 1000) || 1;
+          return reject(new SandboxFailure('QUEUE_FULL', { retryAfterSeconds }));
+        }
+        if (now() + governor.etaMs(ticket.front || ticket.priority > 0 ? 0 : line.size) > ticket.deadlineMs) {
+          return reject(refusal(governor, line.size));
+        }
+        lastId += 1;
+        const id = String(lastId);
+        const leave = () => {
+          waiting.delete(id);
+          ticket.signal.removeEventListener('abort', abort);
+        };
+        const refuse = (failure: SandboxFailure) => {
+          leave();
+          line.remove(id);
+          reject(failure);
+        };
+        const abort = () => refuse(cancelled());
+        waiting.set(id, { ticket, refuse });
+        // One signal may cancel a thousand queued calls; that many listeners are meant.
+        setMaxListeners(0, ticket.signal);
+        ticket.signal.addEventListener('abort', abort, { once: true });
+        const job = async () => {
+          leave();
+          governor.onSend();
+          pump();
+          try {
+            resolve(await send());
+          } catch (error) {
+            reject(error);
+          } finally {
+            pump();
+          }
+        };
+        queue.pause();
+        void queue.add(job, { id, priority: ticket.priority, key: ticket.key, front: ticket.front });
+        pump();
+      }),
+    pump,
+    get size() {
+      return line.size;
+    },
+    close() {
+      closed = true;
+      cancelWake();
+      for (const { refuse } of waiting.values()) refuse(cancelled());
+    },
+  };
+}
+
+function cancelled(): SandboxFailure {
+  return new SandboxFailure('CANCELLED', { outcome: 'not_performed' });
+}
+
+/** Why a call cannot be served in its time; when nothing is limited, all slots are held by long runs. */
+function refusal(governor: Governor, ahead: number): SandboxFailure {
+  const retryAfterSeconds = Math.max(1, Math.ceil(governor.etaMs(ahead) / 1000));
+  switch (governor.reason()) {
+    case 'rate limited':
+      return new SandboxFailure('RATE_LIMIT_EXCEEDED', { retryAfterSeconds });
+    case 'unavailable':
+      return new SandboxFailure('SERVICE_UNAVAILABLE', { retryAfterSeconds });
+    case undefined:
+      return new SandboxFailure('QUEUE_FULL', { retryAfterSeconds });
+  }
+}

@@ -1,0 +1,201 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Call } from '../contract/call.ts';
+import { SandboxFailure } from '../contract/failures.ts';
+import type { Log } from '../log.ts';
+import { classify, type Verdict } from './classify.ts';
+import type { Access, Credentials } from './credentials.ts';
+import type { Governor } from './governor.ts';
+import type { Lane } from './lane.ts';
+import { type Operation, type OperationName, operations } from './operations.ts';
+import { rateFacts } from './rate-hints.ts';
+import { createRepeats, unhintedWaitMs } from './repeats.ts';
+import type { Answer, Broken, Transport, WireRequest } from './transport.ts';
+
+export type Request = {
+  /** Which sandbox, where the route names one. */
+  sandboxId?: string;
+  query?: Readonly<Record<string, string>>;
+  body?: unknown;
+  /** Added to the operation's own time: how long the code may run. */
+  runMs?: number;
+  /** Hears of a result that came after the caller had left. */
+  onOrphan?(body: unknown): void;
+};
+
+export type Perform = (
+  name: OperationName,
+  request: Request,
+  call: Call,
+) => Promise<Extract<Verdict, { kind: 'result' }>>;
+
+export type GovernedLane = { lane: Lane; governor: Governor };
+
+/** One attempt among those of an operation. */
+type Nth = { front: boolean; refusals: number; sent: boolean };
+
+type PerformOptions = {
+  controlPlane: URL;
+  apiKey: string;
+  transport: Transport;
+  credentials: Pick<Credentials, 'access' | 'invalidate'>;
+  laneFor(operation: Operation, sandboxId: string): GovernedLane;
+  log: Log;
+  now?: () => number;
+  wallNow?: () => number;
+  random?: () => number;
+  sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
+};
+
+/** Carries an operation through as many attempts as the decision table allows inside the call's deadline. */
+export function createPerform({
+  controlPlane,
+  apiKey,
+  transport,
+  credentials,
+  laneFor,
+  log,
+  now = () => performance.now(),
+  wallNow = Date.now,
+  random = Math.random,
+  sleep = (ms, signal) => delay(ms, undefined, { signal }),
+}: PerformOptions): Perform {
+  const wireRequest = (
+    operation: Operation,
+    request: Request,
+    access: Access | undefined,
+    call: Call,
+  ): WireRequest => {
+    const base = access?.host ?? controlPlane;
+    const path = operation.route.replace('{id}', encodeURIComponent(request.sandboxId ?? ''));
+    const query = request.query === undefined ? '' : `?${new URLSearchParams(request.query)}`;
+    const runsCode = operation.safety === 'exec';
+    const leftMs = Math.max(1_000, call.deadlineMs - now());
+    const isBounded = operation.safety === 'read' || operation.safety === 'idempotent';
+    return {
+      method: operation.method,
+      origin: base.origin,
+      path: base.pathname.replace(/\/$/, '') + path + query,
+      headers: {
+        accept: 'application/json',
+        'user-agent': 'hopx-sandbox-mcp',
+        ...(access === undefined ? { 'x-api-key': apiKey } : { authorization: `Bearer ${access.token}` }),
+        ...(request.body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+      timeoutMs: isBounded
+        ? Math.min(operation.timeoutMs, leftMs)
+        : operation.timeoutMs + (request.runMs ?? 0),
+      fresh: operation.safety === 'create',
+      ...((runsCode || operation.safety === 'read') && { signal: call.signal }),
+    };
+  };
+
+  const attempt = async (operation: Operation, request: Request, call: Call, nth: Nth): Promise<Verdict> => {
+    const { sandboxId = '' } = request;
+    const access = operation.plane === 'agent' ? await credentials.access(sandboxId) : undefined;
+    const { lane, governor } = laneFor(operation, sandboxId);
+    const queuedAt = now();
+    const ticket = {
+      priority: operation.priority,
+      key: sandboxId,
+      front: nth.front,
+      signal: call.signal,
+      deadlineMs: call.deadlineMs,
+      progress: call.progress,
+    };
+    return lane.attempt(ticket, async () => {
+      nth.sent = true;
+      const queuedMs = now() - queuedAt;
+      call.stats.queuedMs += queuedMs;
+      call.stats.attempts += 1;
+      const reply = await transport.send(wireRequest(operation, request, access, call));
+      const verdict = classify(operation, reply, wallNow());
+      if (verdict.kind === 'again' && verdict.why === 'auth' && access) {
+        credentials.invalidate(sandboxId, access.token);
+      }
+      // Told before the slot is given back, so that the next in line already meets the pause.
+      inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
+      log.debug('attempt', {
+        endpoint: `${operation.method} ${operation.route}`,
+        attempt: call.stats.attempts,
+        verdict: verdict.kind === 'again' ? verdict.why : verdict.kind,
+        status: reply.kind === 'answer' ? reply.status : reply.errorCode,
+        queued_ms: Math.round(queuedMs),
+        ms: Math.round(reply.elapsedMs),
+        request_id: 'failure' in verdict ? verdict.failure.facts.requestId : undefined,
+      });
+      return verdict;
+    });
+  };
+
+  const pause = async (waitMs: number, failure: SandboxFailure, call: Call) => {
+    call.progress(`${failure.message} Trying again.`);
+    await sleep(waitMs, call.signal).catch(() => {
+      throw new SandboxFailure('CANCELLED', { outcome: 'not_performed' });
+    });
+  };
+
+  return async (name, request, call) => {
+    const operation: Operation = operations[name];
+    const repeats = createRepeats({
+      blind: operation.safety === 'create' || operation.safety === 'exec',
+      random,
+    });
+    for (let tries = 1; ; tries += 1) {
+      const nth = { front: tries > 1, refusals: repeats.refusals, sent: false };
+      const running = attempt(operation, request, call, nth);
+      const verdict = await unlessAbandoned(running, nth, call.signal, request.onOrphan);
+      if (verdict.kind === 'result') return verdict;
+      const failure = verdict.failure.with({ attempts: tries });
+      if (verdict.kind !== 'again') throw failure;
+      const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now());
+      if ('giveUp' in next) throw next.giveUp;
+      if (next.waitMs > 0) await pause(next.waitMs, failure, call);
+    }
+  };
+}
+
+function inform(
+  governor: Governor,
+  reply: Answer | Broken,
+  verdict: Verdict,
+  nowMs: number,
+  unhintedMs: number,
+): void {
+  const facts = reply.kind === 'answer' ? rateFacts(reply.headers, nowMs) : undefined;
+  governor.onAnswer({ counted: reply.kind === 'answer' || reply.sent, facts });
+  if (verdict.kind === 'again' && verdict.why === 'rate') {
+    governor.onThrottle(verdict.waitMs ?? unhintedMs, verdict.policy);
+  } else if (verdict.kind === 'unknown' || (verdict.kind === 'again' && verdict.why !== 'auth')) {
+    governor.onFault();
+  } else {
+    governor.onSuccess();
+  }
+}
+
+/** The caller may leave at once; what is in flight goes on, and a result that comes too late is handed over. */
+async function unlessAbandoned(
+  running: Promise<Verdict>,
+  nth: Nth,
+  signal: AbortSignal,
+  onOrphan: ((body: unknown) => void) | undefined,
+): Promise<Verdict> {
+  let leave = () => {};
+  const abandoned = new Promise<never>((_resolve, reject) => {
+    leave = () => {
+      // What still waits is refused by its lane, which knows that nothing happened.
+      if (!nth.sent) return;
+      reject(new SandboxFailure('CANCELLED', { outcome: 'unknown' }));
+      running.then(
+        (verdict) => verdict.kind === 'result' && onOrphan?.(verdict.body),
+        () => undefined,
+      );
+    };
+  });
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    return await Promise.race([running, abandoned]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}

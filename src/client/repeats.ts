@@ -1,0 +1,76 @@
+import type { SandboxFailure } from '../contract/failures.ts';
+import type { Verdict } from './classify.ts';
+
+type Again = Extract<Verdict, { kind: 'again' }>;
+
+/** What to do after an attempt that may be repeated: give up with a failure, or try again after a wait. */
+export type NextTry = { giveUp: SandboxFailure } | { waitMs: number };
+
+type RepeatsOptions = {
+  /** Doing it twice would do harm, so a refusal that explains nothing is believed only so often. */
+  blind: boolean;
+  random?: () => number;
+};
+
+/** Five tries with full jitter ride out 8 s of trouble on average; more only adds load. */
+const MAX_FAULTS = 5;
+const BACKOFF_BASE_MS = 500;
+const BACKOFF_CAP_MS = 8_000;
+const MAX_UNHINTED_REFUSALS = 2;
+
+/** How long a refusal counts that names no wait: 1 s, 2 s, 4 s … */
+export function unhintedWaitMs(refusals: number): number {
+  return Math.min(BACKOFF_CAP_MS, 1_000 * 2 ** refusals);
+}
+
+/** Decides, for one operation, whether and when there is another attempt. */
+export function createRepeats({ blind, random = Math.random }: RepeatsOptions) {
+  let faults = 0;
+  let refusals = 0;
+  let renewals = 0;
+
+  const after = {
+    auth: (): number | undefined => {
+      renewals += 1;
+      return renewals > 1 ? undefined : 0;
+    },
+    // The lane itself is paused for the wait, so the repeat may join the queue at once.
+    rate: (waitMs: number | undefined): number | undefined => {
+      if (waitMs !== undefined) return waitMs;
+      refusals += 1;
+      return blind && refusals > MAX_UNHINTED_REFUSALS ? undefined : unhintedWaitMs(refusals - 1);
+    },
+    fault: (): number | undefined => {
+      faults += 1;
+      return faults >= MAX_FAULTS
+        ? undefined
+        : random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (faults - 1));
+    },
+  };
+
+  return {
+    get refusals() {
+      return refusals;
+    },
+    /** `leftMs` is what remains of the call's time: a wait that is longer is reported, not slept. */
+    next(verdict: Again, leftMs: number): NextTry {
+      switch (verdict.why) {
+        case 'auth':
+          return after.auth() === undefined ? { giveUp: verdict.failure } : { waitMs: 0 };
+        case 'rate': {
+          const waitMs = after.rate(verdict.waitMs);
+          if (waitMs !== undefined && waitMs <= leftMs) return { waitMs: 0 };
+          return {
+            giveUp: verdict.failure.with({ retryAfterSeconds: Math.ceil((waitMs ?? BACKOFF_CAP_MS) / 1000) }),
+          };
+        }
+        case 'fault':
+        case 'not_sent': {
+          const waitMs = after.fault();
+          if (waitMs !== undefined && waitMs <= leftMs) return { waitMs };
+          return { giveUp: verdict.failure.with({ retryAfterSeconds: BACKOFF_CAP_MS / 1000 }) };
+        }
+      }
+    },
+  };
+}

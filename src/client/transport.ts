@@ -1,0 +1,155 @@
+import { Agent, type Dispatcher } from 'undici';
+
+export type WireRequest = {
+  method: Dispatcher.HttpMethod;
+  origin: string;
+  path: string;
+  headers: Readonly<Record<string, string>>;
+  body?: string;
+  /** Until the status line, and between two pieces of the body. */
+  timeoutMs: number;
+  /** A new connection: a create must not meet a kept-alive socket that the server is just closing. */
+  fresh?: boolean;
+  signal?: AbortSignal;
+};
+
+/** A reply as far as it came: `cut` says that the body ended early, broke off or was larger than allowed. */
+export type Answer = {
+  kind: 'answer';
+  status: number;
+  headers: Readonly<Record<string, string>>;
+  /** The parsed JSON, or undefined where the body is something else or was cut. */
+  body: unknown;
+  cut: boolean;
+  elapsedMs: number;
+};
+
+/** No status line came. Without `sent` nothing of the request had left this machine. */
+export type Broken = { kind: 'broken'; sent: boolean; errorCode: string; message: string; elapsedMs: number };
+
+export type Transport = {
+  send(request: WireRequest): Promise<Answer | Broken>;
+  close(): Promise<void>;
+};
+
+type TransportOptions = {
+  /** A unix socket that everything goes to, instead of the origin's host and port. */
+  socketPath?: string | undefined;
+  connections?: number;
+  maxBodyBytes?: number;
+  now?: () => number;
+};
+
+/** A run's output comes whole in one body; what is larger than this belongs in a file. */
+const MAX_BODY_BYTES = 32 * 1024 * 1024;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Below the usual 5 s of servers, so that it is mostly we who close an idle connection. */
+const KEEP_ALIVE_MS = 4_000;
+
+/** One HTTP attempt at a time over undici: no retries, no redirects, a bounded body. */
+export function createTransport({
+  socketPath,
+  connections = 64,
+  maxBodyBytes = MAX_BODY_BYTES,
+  now = () => performance.now(),
+}: TransportOptions = {}): Transport {
+  const options: Agent.Options = {
+    allowH2: false,
+    connections,
+    connect: { timeout: CONNECT_TIMEOUT_MS, ...(socketPath !== undefined && { socketPath }) },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: 10_000,
+  };
+  const warm = new Agent(options);
+  const cold = new Agent({ ...options, pipelining: 0 });
+
+  return {
+    send: (request) =>
+      new Promise((resolve) => {
+        const startedMs = now();
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        let sent = false;
+        let head: { status: number; headers: Record<string, string> } | undefined;
+        let abort = () => {};
+        const done = (reply: Answer | Broken) => {
+          request.signal?.removeEventListener('abort', abort);
+          resolve(reply);
+        };
+        const broken = (errorCode: string, message: string) =>
+          done({ kind: 'broken', sent, errorCode, message, elapsedMs: now() - startedMs });
+        const answer = (cut: boolean) => {
+          if (head === undefined) {
+            broken('UND_ERR_SOCKET', 'the connection ended before the status line');
+            return;
+          }
+          const body = cut ? undefined : parseJson(Buffer.concat(chunks, bytes));
+          done({ kind: 'answer', ...head, body, cut, elapsedMs: now() - startedMs });
+        };
+        if (request.signal?.aborted) {
+          broken('ABORTED', 'cancelled before it was sent');
+          return;
+        }
+        (request.fresh ? cold : warm).dispatch(
+          {
+            origin: request.origin,
+            path: request.path,
+            method: request.method,
+            headers: request.headers,
+            body: request.body ?? null,
+            headersTimeout: request.timeoutMs,
+            bodyTimeout: request.timeoutMs,
+          },
+          {
+            onRequestStart(controller) {
+              sent = true;
+              abort = () => controller.abort(new Error('cancelled'));
+              request.signal?.addEventListener('abort', abort, { once: true });
+              if (request.signal?.aborted) abort();
+            },
+            onResponseStart(_controller, status, headers) {
+              head = { status, headers: flatHeaders(headers) };
+            },
+            onResponseData(controller, chunk) {
+              bytes += chunk.length;
+              if (bytes > maxBodyBytes) controller.abort(new Error('the body is too large'));
+              else chunks.push(chunk);
+            },
+            onResponseEnd() {
+              answer(false);
+            },
+            onResponseError(_controller, error) {
+              if (head !== undefined) answer(true);
+              else broken(request.signal?.aborted ? 'ABORTED' : errorCode(error), error.message);
+            },
+          },
+        );
+      }),
+    async close() {
+      await Promise.all([warm.destroy(), cold.destroy()]);
+    },
+  };
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function flatHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string> {
+  const flat: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) flat[name.toLowerCase()] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return flat;
+}
+
+/** The code that Node or undici gave, from inside an AggregateError where each address failed on its own. */
+function errorCode(error: unknown): string {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  if (error instanceof AggregateError) return errorCode(error.errors[0]);
+  return error instanceof Error ? error.name : 'UNKNOWN';
+}
