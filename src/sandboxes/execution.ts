@@ -1,0 +1,121 @@
+import { SandboxFailure } from '../contract/failures.ts';
+import type { ExecuteReply } from '../contract/hopx.ts';
+import type { Execution, ExecutionStatus, Image, Language, TruncatedStream } from '../contract/results.ts';
+import { boundOutput } from './bounded-output.ts';
+
+/** One program handed to a sandbox. */
+export type Program = { executionId: string; sandboxId: string; language: Language; timeoutSeconds: number };
+
+/** Exit codes seen for a run that was stopped for its time (hopx-api §15: undocumented). */
+const KILLED = new Set([124, 137, 143, -1]);
+/** Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
+const MAX_IMAGE_CHARS = 700_000;
+
+/** Keeps the whole of a cut output somewhere in the sandbox; resolves to its path, or undefined if that failed. */
+export type KeepOutput = (name: string, content: string) => Promise<string | undefined>;
+
+/** The reply to a run as the model gets it: classified, bounded, images apart. */
+export async function readExecution(
+  program: Program,
+  reply: ExecuteReply,
+  limitChars: number,
+  keep: KeepOutput,
+): Promise<{ execution: Execution; images: Image[] }> {
+  const truncated: TruncatedStream[] = [];
+  const bound = async (stream: TruncatedStream['stream'], text: string): Promise<string> => {
+    const cutBefore = reply.truncated?.find((cut) => cut.stream === stream);
+    const { shown, totalChars, isCut } = boundOutput(text, limitChars);
+    if (!isCut && cutBefore === undefined) return shown;
+    const path = cutBefore?.full_output_path ?? (await keep(`${program.executionId}.${stream}.txt`, text));
+    truncated.push({
+      stream,
+      shown_chars: shown.length,
+      total_chars: cutBefore?.total_chars ?? totalChars,
+      ...(path !== undefined && { full_output_path: path }),
+    });
+    return shown;
+  };
+
+  const fitting = reply.png && reply.png.length <= MAX_IMAGE_CHARS ? reply.png : undefined;
+  const images = fitting === undefined ? [] : [{ mediaType: 'image/png', base64: fitting }];
+  const stdout = await bound('stdout', reply.stdout ?? '');
+  const stderr = await bound('stderr', reply.stderr ?? '');
+  const result = reply.result ? await bound('result', reply.result) : undefined;
+  return {
+    images,
+    execution: {
+      execution_id: program.executionId,
+      sandbox_id: program.sandboxId,
+      language: program.language,
+      status: statusOf(reply, program.timeoutSeconds),
+      stdout,
+      stderr,
+      exit_code: reply.exit_code ?? null,
+      execution_time_seconds: reply.execution_time ?? 0,
+      ...(result !== undefined && { result }),
+      ...(images.length > 0 && {
+        images: { count: images.length, media_types: images.map((image) => image.mediaType) },
+      }),
+      ...(truncated.length > 0 && { truncated }),
+      ...(reply.ended_by && { ended_by: reply.ended_by }),
+      ...(reply.variables_lost && { variables_lost: true }),
+    },
+  };
+}
+
+function statusOf(reply: ExecuteReply, timeoutSeconds: number): ExecutionStatus {
+  if (reply.ended_by === 'timeout' || reply.code === 'EXECUTION_TIMEOUT') return 'timed_out';
+  if (reply.ended_by === 'cancel') return 'cancelled';
+  // A Go server leaves a zero out of its JSON.
+  const exitCode = reply.exit_code ?? (reply.success === true ? 0 : undefined);
+  const succeeded = exitCode === 0 && reply.success !== false;
+  if (succeeded) return 'completed';
+  const ranOut = KILLED.has(reply.exit_code ?? 0) && (reply.execution_time ?? 0) >= timeoutSeconds;
+  return ranOut ? 'timed_out' : 'failed';
+}
+
+/** The failure that goes beside an execution that did not end well; none for what was asked to stop. */
+export function failureOf(execution: Execution, timeoutSeconds: number): SandboxFailure | undefined {
+  const { status, ended_by: endedBy, exit_code: exitCode, stderr, sandbox_id: sandboxId } = execution;
+  const lastLine = stderr.trimEnd().split('\n').at(-1);
+  switch (status) {
+    case 'completed':
+    case 'running':
+    case 'cancelled':
+      return undefined;
+    case 'timed_out':
+      return new SandboxFailure('EXECUTION_TIMEOUT', {
+        message: `The code was stopped at its time limit of ${timeoutSeconds} s.`,
+        sandboxId,
+      });
+    case 'failed':
+      return new SandboxFailure('CODE_EXECUTION_ERROR', {
+        message:
+          endedBy === 'memory'
+            ? 'The code was stopped because it used more memory than the sandbox has.'
+            : `The ${execution.language} code failed with exit code ${exitCode ?? 'unknown'}.`,
+        ...(lastLine && { upstreamText: lastLine }),
+        sandboxId,
+      });
+  }
+}
+
+/** A run of which no more than its end is known. */
+export function bareExecution(
+  { executionId, sandboxId, language }: Program,
+  status: ExecutionStatus,
+  seconds: number,
+): Execution {
+  return {
+    execution_id: executionId,
+    sandbox_id: sandboxId,
+    language,
+    status,
+    stdout: '',
+    stderr: '',
+    exit_code: null,
+    execution_time_seconds: seconds,
+    ...(status === 'timed_out' && { ended_by: 'timeout' as const }),
+    ...(status === 'cancelled' && { ended_by: 'cancel' as const }),
+  };
+}

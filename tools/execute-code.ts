@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import type { Execution, Sandbox } from '../src/contract/results.ts';
+import type { Executed } from '../src/sandboxes/executions.ts';
+import { describeSandbox } from './sandbox-shape.ts';
+import { type Answer, defineTool } from './tool.ts';
+
+export const executeCode = defineTool({
+  name: 'execute_code',
+  title: 'Execute code',
+  description: `Runs Python, JavaScript, Bash or Go code in an isolated sandbox and returns its output.
+Without sandbox_id it uses this session's default sandbox, made on first use. Files under /workspace stay for later calls. Python keeps its variables and imports from call to call, and the value of the last expression comes back as result; every JavaScript, Bash or Go run starts fresh. Figures drawn with matplotlib come back as images.
+Code that fails or runs out of time is an error that carries the output so far; it is never run a second time by itself. A run that outlasts this call answers with status "running" and an execution_id: call again with only that execution_id to wait on, or with cancel true to stop it.`,
+  input: z
+    .strictObject({
+      code: z
+        .string()
+        .min(1)
+        .max(1_000_000)
+        .optional()
+        .describe('The program. Required unless execution_id is given.'),
+      language: z
+        .enum(['python', 'javascript', 'bash', 'go'])
+        .default('python')
+        .describe('Go only where the sandbox lists it in languages.'),
+      sandbox_id: z
+        .string()
+        .regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be the sandbox_id that create_sandbox or list_sandboxes gave')
+        .optional()
+        .describe('Where to run it. Default: the default sandbox of this session.'),
+      timeout_seconds: z
+        .number()
+        .min(1)
+        .max(300)
+        .default(60)
+        .describe('The code is stopped after this many seconds; its output so far comes back.'),
+      env: z
+        .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+        .optional()
+        .describe('Environment variables for this run only.'),
+      workdir: z
+        .string()
+        .startsWith('/')
+        .optional()
+        .describe('Absolute working directory. Default /workspace.'),
+      execution_id: z.string().max(100).optional().describe('Wait on for this run instead of starting one.'),
+      cancel: z.boolean().optional().describe('With execution_id: stop that run.'),
+    })
+    .refine((input) => (input.code === undefined) !== (input.execution_id === undefined), {
+      path: ['code'],
+      error: 'must be given to start a run, and left out when execution_id is given',
+    })
+    .refine((input) => input.cancel === undefined || input.execution_id !== undefined, {
+      path: ['cancel'],
+      error: 'goes with execution_id only',
+    }),
+  hints: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true },
+  async run(input, sandboxes, call) {
+    const { code, execution_id: executionId } = input;
+    if (executionId !== undefined) {
+      return answerOf(await sandboxes.resume(executionId, input.cancel ?? false, call));
+    }
+    const executed = await sandboxes.execute(
+      {
+        code: code ?? '',
+        language: input.language,
+        sandboxId: input.sandbox_id,
+        timeoutSeconds: input.timeout_seconds,
+        env: input.env,
+        workdir: input.workdir,
+      },
+      call,
+    );
+    return answerOf(executed);
+  },
+});
+
+function answerOf({ execution, images, sandbox, failure }: Executed): Answer {
+  return {
+    payload: { execution, ...(sandbox !== undefined && { sandbox }) },
+    text: describeExecution(execution, sandbox),
+    images,
+    ...(failure !== undefined && { failure }),
+  };
+}
+
+function describeExecution(execution: Execution, sandbox: Sandbox | undefined): string {
+  const { status, exit_code: exitCode, execution_time_seconds: seconds } = execution;
+  const facts = [
+    `${execution.language} ${status.replace('_', ' ')}`,
+    ...(exitCode === null ? [] : [`exit code ${exitCode}`]),
+    `${seconds.toFixed(2)} s`,
+    `execution ${execution.execution_id}`,
+    `sandbox ${execution.sandbox_id}`,
+  ];
+  const notes = [
+    ...(status === 'running'
+      ? [
+          `The code is still running. Call execute_code with execution_id "${execution.execution_id}" to wait on.`,
+        ]
+      : []),
+    ...(execution.ended_by === undefined ? [] : [`Ended by: ${execution.ended_by}.`]),
+    ...(execution.variables_lost
+      ? ['The Python process was restarted: variables are gone, files are not.']
+      : []),
+    ...(execution.truncated ?? []).map(
+      ({ stream, total_chars: total, full_output_path: path }) =>
+        `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it is in ${path} in the sandbox`}.`,
+    ),
+    ...(sandbox === undefined ? [] : [`Default sandbox ${describeSandbox(sandbox)}`]),
+  ];
+  const streams = [
+    section('result', execution.result),
+    section('stdout', execution.stdout),
+    section('stderr', execution.stderr),
+  ];
+  const output = streams.join('') || '\n(no output)';
+  return `${facts.join(', ')}.${output}${notes.map((note) => `\n${note}`).join('')}`;
+}
+
+function section(name: string, text: string | undefined): string {
+  return text ? `\n${name}:\n${text.replace(/\n$/, '')}` : '';
+}
