@@ -1,0 +1,220 @@
+import { spawn } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { parseArgs } from 'node:util';
+import { type Config, readConfig } from '../config.ts';
+import { failures, SandboxFailure } from '../contract/failures.ts';
+import type { Language } from '../contract/results.ts';
+import { silentLog } from '../log.ts';
+
+type Finding = { ok: boolean; says: string; remedy?: string };
+
+type DoctorOptions = {
+  env?: NodeJS.ProcessEnv;
+  write?: (text: string) => void;
+  /** Runs one program with its output shown; resolves to its exit code. */
+  run?: (command: readonly string[]) => Promise<number>;
+  ask?: (question: string) => Promise<boolean>;
+  isTerminal?: boolean;
+  /** Whether a program is installed. */
+  has?: (program: string) => Promise<boolean>;
+  /** Runs a sandbox on this machine, or throws the `SandboxFailure` that says why it cannot. */
+  probe?: () => Promise<{ isolation: string; languages: readonly Language[] }>;
+};
+
+/** What the embedded engine needs of the system, by program and package. */
+const needed = [
+  { program: 'bwrap', package: 'bubblewrap' },
+  { program: 'python3', package: 'python3' },
+] as const;
+
+const packageManagers = [
+  {
+    program: 'apt-get',
+    prepare: ['apt-get', 'update'],
+    install: ['apt-get', 'install', '-y', '--no-install-recommends'],
+  },
+  { program: 'dnf', install: ['dnf', 'install', '-y'] },
+  { program: 'apk', install: ['apk', 'add'] },
+  { program: 'pacman', install: ['pacman', '-Sy', '--noconfirm'] },
+  { program: 'zypper', install: ['zypper', '--non-interactive', 'install'] },
+] as const;
+
+const usage = `Says in plain lines what works here and what to type to mend the rest.
+
+  hopx-sandbox-mcp doctor [--fix] [--yes]
+
+  --fix   installs what is missing through the system's package manager, after asking
+  --yes   does not ask
+`;
+
+/** The flags given, or undefined where one of them does not exist. */
+function parseFlags(args: readonly string[]) {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        fix: { type: 'boolean', default: false },
+        yes: { type: 'boolean', short: 'y', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    return values;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Prints what works; 0 when sandboxes can be had with the present configuration. */
+export async function runDoctor(args: readonly string[], options: DoctorOptions = {}): Promise<number> {
+  const {
+    env = process.env,
+    write = (text: string) => process.stdout.write(text),
+    run = runProgram,
+    ask = askOnTerminal,
+    isTerminal = process.stdin.isTTY === true,
+    has = (program: string) => onPath(program, env),
+    probe = probeEngine,
+  } = options;
+  const flags = parseFlags(args);
+  if (flags === undefined || flags.help) {
+    write(usage);
+    return flags === undefined ? 2 : 0;
+  }
+  const tell = (finding: Finding) => {
+    write(
+      `${finding.ok ? '✓' : '✗'} ${finding.says}\n${finding.remedy === undefined ? '' : `  → ${finding.remedy}\n`}`,
+    );
+    return finding.ok;
+  };
+
+  tell({ ok: true, says: `Node ${process.version} on ${process.platform} ${process.arch}` });
+  const { config, problems } = readConfig(env);
+  for (const { variable, problem } of problems) tell({ ok: false, says: `${variable} ${problem}` });
+  if (config.backend.kind === 'hopx') return tell(await checkCloud(config)) && problems.length === 0 ? 0 : 1;
+
+  const missing = await findMissing(has);
+  for (const { package: name } of missing) tell({ ok: false, says: `${name} is not installed` });
+  if (missing.length > 0 && flags.fix) {
+    const approve = flags.yes ? async () => true : isTerminal ? ask : async () => false;
+    await install(
+      missing.map((need) => need.package),
+      { has, write, run, approve },
+    );
+  }
+  return tell(await checkEngine(probe)) && problems.length === 0 ? 0 : 1;
+}
+
+async function checkCloud(config: Config): Promise<Finding> {
+  if (config.backend.kind !== 'hopx') return { ok: false, says: 'HopX is not configured' };
+  const { createHopxClient } = await import('../client/hopx-client.ts');
+  const { baseUrl, apiKey } = config.backend;
+  const client = createHopxClient({ baseUrl, apiKey, log: silentLog });
+  const call = {
+    signal: new AbortController().signal,
+    deadlineMs: performance.now() + 15_000,
+    progress() {},
+    stats: { attempts: 0, queuedMs: 0 },
+  };
+  try {
+    const sandboxes = await client.listSandboxes(call);
+    return { ok: true, says: `HopX at ${baseUrl} accepts the key; ${sandboxes.length} sandboxes exist` };
+  } catch (error) {
+    return unusable(`HopX at ${baseUrl}`, error);
+  } finally {
+    await client.close();
+  }
+}
+
+async function probeEngine(): Promise<{ isolation: string; languages: readonly Language[] }> {
+  const { openLauncher } = await import('../engine/sandbox/launcher.ts');
+  return openLauncher();
+}
+
+async function checkEngine(probe: typeof probeEngine): Promise<Finding> {
+  try {
+    const { isolation, languages } = await probe();
+    return {
+      ok: true,
+      says: `Sandboxes run on this machine. ${isolation} Languages: ${languages.join(', ')}.`,
+    };
+  } catch (error) {
+    return unusable('The embedded engine', error);
+  }
+}
+
+function unusable(what: string, error: unknown): Finding {
+  if (!(error instanceof SandboxFailure)) throw error;
+  const remedy = error.facts.remediation ?? failures[error.code].remediation;
+  return { ok: false, says: `${what} does not work: ${error.message}`, remedy };
+}
+
+async function findMissing(has: (program: string) => Promise<boolean>): Promise<(typeof needed)[number][]> {
+  const found = await Promise.all(needed.map(({ program }) => has(program)));
+  return needed.filter((_need, index) => found[index] !== true);
+}
+
+async function install(
+  packages: readonly string[],
+  {
+    has,
+    write,
+    run,
+    approve,
+  }: {
+    has: (program: string) => Promise<boolean>;
+    write: (text: string) => void;
+    run: (command: readonly string[]) => Promise<number>;
+    approve: (question: string) => Promise<boolean>;
+  },
+): Promise<void> {
+  const present = await Promise.all(packageManagers.map(({ program }) => has(program)));
+  const manager = packageManagers.find((_manager, index) => present[index] === true);
+  if (manager === undefined) {
+    write(`  → Install ${packages.join(' and ')} with your system's package manager.\n`);
+    return;
+  }
+  const rights = process.getuid?.() === 0 ? [] : ['sudo'];
+  const commands = [...('prepare' in manager ? [manager.prepare] : []), [...manager.install, ...packages]];
+  const typed = commands.map((command) => [...rights, ...command].join(' ')).join(' && ');
+  if (!(await approve(`Run \`${typed}\`?`))) {
+    write(`  → Not installed. To do it yourself: ${typed}\n`);
+    return;
+  }
+  write(`  $ ${typed}\n`);
+  for (const command of commands) {
+    const exitCode = await run([...rights, ...command]);
+    if (exitCode !== 0) write(`✗ ${command.join(' ')} ended with exit code ${exitCode}\n`);
+  }
+}
+
+async function onPath(program: string, env: NodeJS.ProcessEnv): Promise<boolean> {
+  // An administrator's PATH may lack sbin, and a host's may be short.
+  const folders = [...(env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/sbin', '/sbin'];
+  const found = await Promise.allSettled(
+    folders.map((folder) => access(join(folder, program), constants.X_OK)),
+  );
+  return found.some((result) => result.status === 'fulfilled');
+}
+
+function runProgram([command = '', ...args]: readonly string[]): Promise<number> {
+  return new Promise((resolve) => {
+    // Package managers are chatty; what they say goes to stderr, where it can be followed and is not in the way.
+    const child = spawn(command, args, {
+      stdio: ['inherit', 2, 2],
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    });
+    child.once('error', () => resolve(127));
+    child.once('close', (exitCode) => resolve(exitCode ?? 1));
+  });
+}
+
+async function askOnTerminal(question: string): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim());
+  } finally {
+    terminal.close();
+  }
+}

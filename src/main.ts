@@ -1,0 +1,122 @@
+#!/usr/bin/env node
+import manifest from '../package.json' with { type: 'json' };
+import { tools } from '../tools/index.ts';
+import type { HopxClient } from './client/hopx-client.ts';
+import { type Config, readConfig } from './config.ts';
+import { SandboxFailure } from './contract/failures.ts';
+import { createLog, type Log } from './log.ts';
+import { buildServer } from './mcp/server.ts';
+import { serveStdio } from './mcp/stdio.ts';
+import { createRedactor, type Redactor } from './redactor.ts';
+import { createSandboxes } from './sandboxes/sandboxes.ts';
+
+const usage = `hopx-sandbox-mcp ${manifest.version}: ${manifest.description}
+
+  hopx-sandbox-mcp            MCP server on stdin and stdout
+  hopx-sandbox-mcp demo       runs a real MCP session against it and prints it
+  hopx-sandbox-mcp doctor     says what works on this machine; --fix mends what can be mended
+  hopx-sandbox-mcp serve      the embedded engine alone, as a HopX API on loopback
+
+  --help, --version
+`;
+
+type Upstream = { connect(): Promise<HopxClient>; close(): Promise<void> };
+
+/** The only place that knows what is behind the URL; both engine and client load on first use. */
+function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
+  let client: Promise<HopxClient> | undefined;
+  let closeEngine = async () => {};
+
+  const open = async (): Promise<HopxClient> => {
+    const { createHopxClient, hopxRates, unlimitedRates } = await import('./client/hopx-client.ts');
+    const common = { maxConcurrency: config.maxConcurrency, log, onSecret: secrets.add };
+    if (config.backend.kind === 'hopx') {
+      const { baseUrl, apiKey } = config.backend;
+      return createHopxClient({ ...common, baseUrl, apiKey, rates: hopxRates });
+    }
+    const { startEngine } = await import('./engine/engine.ts');
+    const engine = await startEngine({ listen: { kind: 'socket' }, log });
+    closeEngine = engine.close;
+    secrets.add(engine.apiKey);
+    const { baseUrl, apiKey, socketPath } = engine;
+    return createHopxClient({ ...common, baseUrl, apiKey, socketPath, rates: unlimitedRates });
+  };
+
+  return {
+    connect: () => {
+      client ??= open().catch((error: unknown) => {
+        // The user may mend the machine while the server runs.
+        client = undefined;
+        throw error;
+      });
+      return client;
+    },
+    close: () => closeEngine(),
+  };
+}
+
+async function serveMcp(): Promise<void> {
+  const { config, problems } = readConfig(process.env);
+  const secrets = createRedactor(config.backend.kind === 'hopx' ? [config.backend.apiKey] : []);
+  const log = createLog({ level: config.logLevel, redact: secrets.redact });
+  for (const problem of problems) log.error('configuration problem', problem);
+  const message = problems.map(({ variable, problem }) => `${variable} ${problem}.`).join(' ');
+
+  const upstream = openUpstream(config, secrets, log);
+  const sandboxes = createSandboxes({
+    connect: upstream.connect,
+    backend: config.backend.kind,
+    ttlSeconds: config.sandboxTtlSeconds,
+    keepOnExit: config.keepSandboxesOnExit,
+    outputLimitChars: config.outputLimitChars,
+    log,
+  });
+  const stopping = new AbortController();
+  const built = buildServer({
+    tools,
+    sandboxes,
+    version: manifest.version,
+    callBudgetMs: config.callBudgetMs,
+    problem: problems.length > 0 ? new SandboxFailure('CONFIGURATION_ERROR', { message }) : undefined,
+    redact: secrets.redact,
+    log,
+    stopping: stopping.signal,
+  });
+  await serveStdio({
+    built,
+    stopNow: () => stopping.abort(),
+    release: async () => {
+      await sandboxes.close();
+      await upstream.close();
+    },
+    log,
+  });
+  log.info('ready', { backend: config.backend.kind, version: manifest.version, pid: process.pid });
+}
+
+async function main([command, ...args]: readonly string[]): Promise<number | undefined> {
+  switch (command) {
+    case undefined:
+      await serveMcp();
+      return undefined;
+    case 'demo':
+      return (await import('./commands/demo.ts')).runDemo();
+    case 'doctor':
+      return (await import('./commands/doctor.ts')).runDoctor(args);
+    case 'serve':
+      return (await import('./commands/serve.ts')).runServe(args);
+    case '--help':
+    case '-h':
+      process.stdout.write(usage);
+      return 0;
+    case '--version':
+      process.stdout.write(`${manifest.version}\n`);
+      return 0;
+    default:
+      process.stderr.write(`Unknown command "${command}".\n\n${usage}`);
+      return 2;
+  }
+}
+
+const exitCode = await main(process.argv.slice(2));
+if (exitCode !== undefined) process.exitCode = exitCode;

@@ -1,0 +1,284 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { afterEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import {
+  type Script,
+  type ScriptedServer,
+  sandboxBody,
+  startScriptedServer,
+} from './support/scripted-server.ts';
+
+const host = z
+  .object({
+    mcpServers: z.object({ 'hopx-sandbox': z.object({ command: z.string(), args: z.array(z.string()) }) }),
+  })
+  .parse(JSON.parse(readFileSync('mcp.json', 'utf8'))).mcpServers['hopx-sandbox'];
+// The Node that runs the tests is the one that runs the server.
+const command = host.command === 'node' ? process.execPath : host.command;
+const basicEnv = { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', LOG_LEVEL: 'debug' };
+
+const closers: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+const resultShape = z.looseObject({
+  isError: z.boolean().optional(),
+  structuredContent: z.looseObject({
+    sandbox: z.looseObject({ sandbox_id: z.string() }).optional(),
+    execution: z.looseObject({}).optional(),
+    deletion: z.looseObject({}).optional(),
+    error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
+    call: z.looseObject({ attempts: z.number(), queued_ms: z.number(), elapsed_ms: z.number() }),
+  }),
+});
+
+async function connect(env: Record<string, string> = {}) {
+  const transport = new StdioClientTransport({
+    command,
+    args: host.args,
+    env: { ...basicEnv, ...env },
+    stderr: 'pipe',
+  });
+  let stderr = '';
+  transport.stderr?.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(transport);
+  closers.push(() => client.close());
+  // Its schemas let the client validate structuredContent.
+  await client.listTools();
+  return {
+    stderr: () => stderr,
+    call: async (name: string, args: Record<string, unknown> = {}) =>
+      resultShape.parse(await client.callTool({ name, arguments: args })).structuredContent,
+  };
+}
+
+async function connectToCloud(
+  script: Script,
+): Promise<{ server: ScriptedServer; session: Awaited<ReturnType<typeof connect>> }> {
+  const server = await startScriptedServer((url) => ({
+    'POST /v1/sandboxes': { status: 201, body: sandboxBody(url) },
+    'GET /v1/sandboxes/{id}': { body: sandboxBody(url) },
+    'DELETE /v1/sandboxes/{id}': { body: { status: 'deleted' } },
+    'POST /v1/sandboxes/{id}/token/refresh': { body: { auth_token: 'token-two' } },
+    ...script,
+  }));
+  closers.push(server.close);
+  return { server, session: await connect({ HOPX_API_KEY: SECRET, HOPX_BASE_URL: server.url }) };
+}
+
+const SECRET = 'hopx_live_abcdefghijkl.s3cr3t-s3cr3t-s3cr3t';
+
+describe('an agent and the embedded engine', () => {
+  test('runs three languages, keeps Python state, fails usefully, deletes twice', async () => {
+    const { call } = await connect();
+    const { sandbox } = await call('create_sandbox', { timeout_seconds: 120 });
+    const sandboxId = sandbox?.sandbox_id;
+    expect(sandbox).toMatchObject({
+      backend: 'local',
+      status: 'running',
+      internet_access: false,
+      workdir: '/workspace',
+    });
+    const run = (args: Record<string, unknown>) => call('execute_code', { sandbox_id: sandboxId, ...args });
+
+    expect((await run({ code: 'x = 41' })).execution).toMatchObject({ status: 'completed', exit_code: 0 });
+    expect((await run({ code: 'x + 1' })).execution).toMatchObject({ result: '42' });
+    expect((await run({ language: 'javascript', code: 'console.log(6 * 7)' })).execution).toMatchObject({
+      stdout: '42\n',
+    });
+    expect((await run({ language: 'bash', code: 'echo $((6 * 7))' })).execution).toMatchObject({
+      stdout: '42\n',
+    });
+
+    const failed = await run({ code: '1/0' });
+    expect(failed.error).toMatchObject({
+      code: 'CODE_EXECUTION_ERROR',
+      outcome: 'performed',
+      retryable: false,
+    });
+    expect(failed.execution).toMatchObject({
+      exit_code: 1,
+      stderr: expect.stringContaining('ZeroDivisionError'),
+    });
+
+    const startedMs = performance.now();
+    const endless = await run({ code: 'print("so far", flush=True)\nwhile True: pass', timeout_seconds: 2 });
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    expect(endless.error).toMatchObject({ code: 'EXECUTION_TIMEOUT' });
+    expect(endless.execution).toMatchObject({ status: 'timed_out', stdout: 'so far\n', ended_by: 'timeout' });
+    expect((await run({ code: 'x' })).execution).toMatchObject({ result: '41' });
+
+    const gone = { sandbox_id: sandboxId, already_gone: false };
+    expect((await call('delete_sandbox', { sandbox_id: sandboxId })).deletion).toEqual(gone);
+    expect((await call('delete_sandbox', { sandbox_id: sandboxId })).deletion).toEqual({
+      ...gone,
+      already_gone: true,
+    });
+    expect((await call('execute_code', { code: '1', sandboxid: 'x' })).error).toMatchObject({
+      code: 'INVALID_ARGUMENTS',
+      message: expect.stringContaining('sandboxid'),
+    });
+  });
+
+  test('the default sandbox comes by itself and stays', async () => {
+    const { call } = await connect();
+    const first = await call('execute_code', { code: 'open("note", "w").write("kept")' });
+    const second = await call('execute_code', { language: 'bash', code: 'cat note' });
+    expect(second.execution).toMatchObject({ stdout: 'kept', sandbox_id: first.sandbox?.sandbox_id });
+  });
+
+  test('a run that outlasts the call is waited for by its id', async () => {
+    const { call } = await connect({ CALL_BUDGET_SECONDS: '5' });
+    const first = await call('execute_code', {
+      code: 'import time; time.sleep(6); "done"',
+      timeout_seconds: 30,
+    });
+    expect(first.execution).toMatchObject({ status: 'running' });
+    const second = await call('execute_code', { execution_id: first.execution?.['execution_id'] });
+    expect(second.execution).toMatchObject({ status: 'completed', result: "'done'" });
+  });
+});
+
+describe('an agent and a HopX API', () => {
+  const ran = { success: true, stdout: 'hi\n', stderr: '', exit_code: 0, execution_time: 0.1 };
+
+  test('the calls go there, one request an execute, and the key appears nowhere', async () => {
+    const leak = { error: `bad key ${SECRET}`, code: 'INVALID_REQUEST' };
+    const { server, session } = await connectToCloud({
+      'POST /execute': [{ body: ran }, { body: ran }, { status: 400, body: leak }],
+    });
+    const results = [
+      await session.call('execute_code', { code: '1' }),
+      await session.call('execute_code', { code: '2' }),
+      await session.call('execute_code', { code: '3' }),
+    ];
+    expect(results[1]?.execution).toMatchObject({ stdout: 'hi\n' });
+    expect(results[1]?.call).toMatchObject({ attempts: 1 });
+    expect(results[2]?.error).toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: expect.stringContaining('[redacted]'),
+    });
+    expect(server.requests.map(({ path }) => path)).toEqual([
+      '/v1/sandboxes',
+      '/vms/sbx1/execute',
+      '/vms/sbx1/execute',
+      '/vms/sbx1/execute',
+    ]);
+    await closers.pop()?.();
+    expect(server.received('DELETE /v1/sandboxes/{id}')).toHaveLength(1);
+    expect(session.stderr()).toContain('"attempt"');
+    expect(JSON.stringify(results) + session.stderr()).not.toContain('s3cr3t');
+  });
+});
+
+describe('the pipe', () => {
+  const initialize = `${JSON.stringify({
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'pipe', version: '1' } },
+  })}\n${JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' })}\n`;
+  const callTool = (id: number, name: string, args: Record<string, unknown>) =>
+    `${JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name, arguments: args } })}\n`;
+  const frame = z.looseObject({ jsonrpc: z.literal('2.0'), id: z.number().optional() });
+
+  const start = (env: Record<string, string> = {}) => {
+    const child = spawn(command, host.args, { env: { ...basicEnv, ...env } });
+    let stdout = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stderr.resume();
+    const exited = new Promise<{ exitCode: number | null; ids: (number | undefined)[] }>((resolve) => {
+      child.once('close', (exitCode) => {
+        const lines = stdout.split('\n').filter((line) => line !== '');
+        resolve({ exitCode, ids: lines.map((line) => frame.parse(JSON.parse(line)).id) });
+      });
+    });
+    const said = async (text: string) => {
+      while (!stdout.includes(text)) await new Promise((resolve) => setTimeout(resolve, 10));
+    };
+    return { child, exited, said };
+  };
+
+  /** A process that stays in the sandbox, and that this machine can tell from all others. */
+  let lastMark = 0;
+  const linger = () => {
+    lastMark += 1;
+    const mark = `99999.${process.pid}${lastMark}`;
+    return { mark, code: `sleep ${mark} & echo lingering` };
+  };
+
+  test('stdin that ends after the calls lets them be answered, then exits 0 with no sandbox left', async () => {
+    const { mark, code } = linger();
+    const { child, exited, said } = start();
+    child.stdin.write(`${initialize}not json\n${callTool(2, 'execute_code', { language: 'bash', code })}`);
+    await said('lingering');
+    expect(processesWith(mark)).not.toEqual([]);
+    child.stdin.end(`${callTool(3, 'nope', {})}${callTool(4, 'execute_code', { code: 'print(1)' })}`);
+    const { exitCode, ids } = await exited;
+    expect(exitCode).toBe(0);
+    expect([...ids].sort()).toEqual([1, 2, 3, 4]);
+    expect(processesWith(mark)).toEqual([]);
+  });
+
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    test(`${signal} in the middle of a run ends everything, exit 0`, async () => {
+      const { mark, code } = linger();
+      const { child, exited, said } = start();
+      child.stdin.write(`${initialize}${callTool(2, 'execute_code', { language: 'bash', code })}`);
+      await said('lingering');
+      child.stdin.write(callTool(3, 'execute_code', { code: 'while True: pass' }));
+      child.kill(signal);
+      expect((await exited).exitCode).toBe(0);
+      expect(processesWith(mark)).toEqual([]);
+    });
+  }
+
+  test('SIGKILL leaves no sandbox behind either', async () => {
+    const { mark, code } = linger();
+    const { child, exited, said } = start();
+    child.stdin.write(`${initialize}${callTool(2, 'execute_code', { language: 'bash', code })}`);
+    await said('lingering');
+    child.kill('SIGKILL');
+    await exited;
+    await expect.poll(() => processesWith(mark)).toEqual([]);
+  });
+
+  test('a host that closes our stdout does not make it crash', async () => {
+    const { child, exited } = start();
+    child.stdin.write(initialize);
+    child.stdout.destroy();
+    child.stdin.write(callTool(2, 'list_sandboxes', {}));
+    expect((await exited).exitCode).toBe(0);
+  });
+
+  test('a bad configuration is told by every tool, and the server lives', async () => {
+    const { call, stderr } = await connect({ CALL_BUDGET_SECONDS: 'soon', LOG_LEVEL: 'loud' });
+    const { error } = await call('list_sandboxes');
+    expect(error).toMatchObject({
+      code: 'CONFIGURATION_ERROR',
+      message: expect.stringMatching(/CALL_BUDGET_SECONDS.*LOG_LEVEL/),
+    });
+    expect(stderr()).toContain('CALL_BUDGET_SECONDS');
+  });
+});
+
+/** Processes of this machine, inside sandboxes too, that have `argument` on their command line. */
+function processesWith(argument: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument);
+    } catch {
+      return false;
+    }
+  });
+}
