@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import { type FairOptions, FairQueue } from '../../src/client/fair-queue.ts';
+
+/** Enqueues in order, and dequeues all: the ids in the order they would run. */
+function order(items: readonly (FairOptions & { id: string })[], remove: readonly string[] = []): string[] {
+  const queue = new FairQueue();
+  const ran: string[] = [];
+  for (const { id, ...options } of items) queue.enqueue(async () => ran.push(id), { id, ...options });
+  for (const id of remove) queue.remove(id);
+  const size = queue.size;
+  for (let run = queue.dequeue(); run !== undefined; run = queue.dequeue()) void run();
+  expect(ran).toHaveLength(size);
+  expect(queue.size).toBe(0);
+  return ran;
+}
+
+const flood = ['a1', 'a2', 'a3', 'a4'].map((id) => ({ id, key: 'a' }));
+
+const rows: { says: string; items: Parameters<typeof order>[0]; remove?: string[]; runs: string[] }[] = [
+  { says: 'first come, first served', items: flood, runs: ['a1', 'a2', 'a3', 'a4'] },
+  {
+    says: 'a flood of one sandbox does not hold up another',
+    items: [...flood, { id: 'b1', key: 'b' }, { id: 'b2', key: 'b' }],
+    runs: ['a1', 'b1', 'a2', 'b2', 'a3', 'a4'],
+  },
+  {
+    says: 'higher priority first',
+    items: [
+      ...flood,
+      { id: 'delete', priority: 20 },
+      { id: 'poll', priority: -20 },
+      { id: 'refresh', priority: 30 },
+    ],
+    runs: ['refresh', 'delete', 'a1', 'a2', 'a3', 'a4', 'poll'],
+  },
+  {
+    says: 'a repeat goes before all of its priority, in the order of repeats',
+    items: [
+      ...flood,
+      { id: 'again1', front: true },
+      { id: 'again2', front: true },
+      { id: 'delete', priority: 20 },
+    ],
+    runs: ['delete', 'again1', 'again2', 'a1', 'a2', 'a3', 'a4'],
+  },
+  {
+    says: 'what is removed does not run',
+    items: [...flood, { id: 'b1', key: 'b' }, { id: 'again', front: true }],
+    remove: ['a1', 'a3', 'b1', 'again', 'never there'],
+    runs: ['a2', 'a4'],
+  },
+];
+
+for (const { says, items, remove, runs } of rows)
+  test(says, () => expect(order(items, remove)).toEqual(runs));
