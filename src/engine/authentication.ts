@@ -1,0 +1,38 @@
+import type { MiddlewareHandler } from 'hono';
+import { SandboxFailure } from '../contract/failures.ts';
+import { isSameKey } from './api-key.ts';
+import type { ApiEnv } from './http-reply.ts';
+import type { Tokens } from './tokens.ts';
+
+/** Lets through who has the key, in either of the two headers that HopX takes (hopx-api §1). */
+export function requireApiKey(apiKey: string): MiddlewareHandler<ApiEnv> {
+  return async (c, next) => {
+    const given = c.req.header('x-api-key') ?? bearer(c.req.header('authorization'));
+    if (!isSameKey(required(given), apiKey)) {
+      throw new SandboxFailure('INVALID_TOKEN', { message: 'Invalid API key' });
+    }
+    await next();
+  };
+}
+
+/** Lets through who has a sandbox's token, and notes which sandbox it is. */
+export function requireToken(tokens: Pick<Tokens, 'verify'>): MiddlewareHandler<ApiEnv> {
+  return async (c, next) => {
+    const sandboxId = await tokens.verify(required(bearer(c.req.header('authorization'))));
+    const addressed = c.req.param('sandboxId');
+    if (addressed !== undefined && addressed !== sandboxId) {
+      throw new SandboxFailure('INVALID_TOKEN', { message: 'The token is for another sandbox' });
+    }
+    c.set('sandboxId', sandboxId);
+    await next();
+  };
+}
+
+function required(credential: string | undefined): string {
+  if (credential !== undefined) return credential;
+  throw new SandboxFailure('AUTHENTICATION_REQUIRED', { message: 'Authentication required' });
+}
+
+function bearer(header: string | undefined): string | undefined {
+  return header?.match(/^Bearer +(\S+) *$/i)?.[1];
+}

@@ -1,0 +1,96 @@
+import { Hono } from 'hono';
+import { z } from 'zod';
+import { createRequest, type SandboxReply } from '../contract/hopx.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { type ApiEnv, reply } from './http-reply.ts';
+import { check, readBody } from './request-body.ts';
+import type { Launcher } from './sandbox/launcher.ts';
+import { rfc3339, type SandboxInfo } from './sandbox-record.ts';
+import type { Tokens } from './tokens.ts';
+
+/** `GET /v1/sandboxes`: default and maximum of `limit` as documented (hopx-api §3.3). */
+const listQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  cursor: z.coerce.number().int().nonnegative().default(0),
+  status: z.string().optional(),
+  region: z.string().optional(),
+});
+
+/** Where sandboxes are found, and what they are here. */
+export type Machine = Pick<Launcher, 'isolation' | 'languages'> & {
+  baseUrl: string;
+  resources: { vcpu: number; memory_mb: number; disk_mb: number };
+};
+
+type ControlRoutesDeps = {
+  controlPlane: ControlPlane;
+  tokens: Pick<Tokens, 'issue'>;
+  machine: Machine;
+};
+
+/** The routes under `/v1/sandboxes` (hopx-api §3). */
+export function controlRoutes({ controlPlane, tokens, machine }: ControlRoutesDeps): Hono<ApiEnv> {
+  const routes = new Hono<ApiEnv>();
+
+  function describe(info: SandboxInfo) {
+    const host = `${machine.baseUrl}/vms/${info.id}`;
+    return {
+      id: info.id,
+      object: 'sandbox',
+      // Python's SDK insists on an integer.
+      organization_id: 0,
+      node_id: 'local',
+      region: info.region,
+      status: info.status,
+      public_host: host,
+      direct_url: host,
+      preview_url: '',
+      template_id: info.template.id,
+      template_name: info.template.name,
+      resources: machine.resources,
+      internet_access: info.internetAccess,
+      live_mode: true,
+      timeout_seconds: info.timeoutSeconds,
+      expires_at: rfc3339(info.expiresAtMs),
+      created_at: rfc3339(info.createdAtMs),
+      isolation: machine.isolation,
+      languages: [...machine.languages],
+    } satisfies SandboxReply;
+  }
+
+  async function issueToken(id: string) {
+    const { token, expiresAtMs } = await tokens.issue(id);
+    return { auth_token: token, token_expires_at: rfc3339(expiresAtMs) };
+  }
+
+  routes.post('/', async (c) => {
+    const info = await controlPlane.create(await readBody(c.req.raw, createRequest));
+    return reply(c, { ...describe(info), ...(await issueToken(info.id)) }, 201);
+  });
+
+  routes.get('/', (c) => {
+    const { sandboxes, hasMore } = controlPlane.list(check(listQuery, c.req.query()));
+    return reply(c, {
+      object: 'list',
+      data: sandboxes.map(describe),
+      has_more: hasMore,
+      next_cursor: hasMore ? String(sandboxes.at(-1)?.serial) : null,
+      url: '/v1/sandboxes',
+    });
+  });
+
+  routes.get('/:id', (c) => reply(c, describe(controlPlane.get(c.req.param('id')))));
+
+  routes.delete('/:id', async (c) => {
+    const id = c.req.param('id');
+    await controlPlane.delete(id);
+    return reply(c, { status: 'deleted', id });
+  });
+
+  routes.post('/:id/token/refresh', async (c) => {
+    const { info } = controlPlane.getLive(c.req.param('id'));
+    return reply(c, await issueToken(info.id));
+  });
+
+  return routes;
+}

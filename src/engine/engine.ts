@@ -1,0 +1,86 @@
+import { availableParallelism } from 'node:os';
+import { getRequestListener } from '@hono/node-server';
+import type { Log } from '../log.ts';
+import { createAgent } from './agent.ts';
+import { newApiKey } from './api-key.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { createControlPlane } from './control-plane.ts';
+import type { Machine } from './control-routes.ts';
+import type { ErrorStyle } from './execution.ts';
+import { createHttpApi } from './http-api.ts';
+import { type ListenOn, openListener } from './listener.ts';
+import { type Launcher, openLauncher } from './sandbox/launcher.ts';
+import { defaultLimits, type Limits } from './sandbox/limits.ts';
+import { createTokens } from './tokens.ts';
+
+export type EngineOptions = {
+  listen: ListenOn;
+  maxSandboxes?: number | undefined;
+  /** Lifetime of sandboxes created without one; without this they live until deleted, as on HopX. */
+  defaultTtlSeconds?: number | undefined;
+  /** How failing programs are told: as HopX's service does (default), or as its error page says. */
+  errors?: ErrorStyle | undefined;
+  log: Log;
+  clock?: Clock | undefined;
+  /** Opens what runs the sandboxes; its failure is `startEngine`'s. */
+  launcher?: (() => Promise<Launcher>) | undefined;
+};
+
+export type Engine = {
+  baseUrl: string;
+  /** Where `baseUrl` is to be reached, when it is not a port. */
+  socketPath?: string;
+  apiKey: string;
+  /** One sentence: what stands between a sandbox and this machine. */
+  isolation: string;
+  /** Destroys all sandboxes and lets go of everything; may be called again. */
+  close(): Promise<void>;
+};
+
+/** As many as HopX's documents show for an account (hopx-api §6); each costs some 10 MiB when idle. */
+const DEFAULT_MAX_SANDBOXES = 10;
+
+/** Starts a HopX-compatible API over sandboxes on this machine; throws `ENGINE_UNAVAILABLE` where none can run. */
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const { listen, log, clock = systemClock, errors = 'live', maxSandboxes = DEFAULT_MAX_SANDBOXES } = options;
+  const launcher = await (options.launcher ?? (() => openLauncher({ log })))();
+  const { languages, isolation } = launcher;
+  const { baseUrl, socketPath, ...listener } = await openListener(listen).catch((failure: unknown) => {
+    launcher.close();
+    throw failure;
+  });
+
+  const apiKey = newApiKey();
+  const tokens = createTokens(clock);
+  const controlPlane = createControlPlane({
+    launcher,
+    clock,
+    log,
+    maxSandboxes,
+    defaultTtlSeconds: options.defaultTtlSeconds,
+  });
+  const agent = createAgent({ controlPlane, languages });
+  const machine = { languages, isolation, baseUrl, resources: resources(defaultLimits) };
+  const api = createHttpApi({ apiKey, tokens, controlPlane, agent, machine, clock, errors, log });
+  // The server's own Request and Response would replace those of everything else in this process.
+  listener.serve(getRequestListener(api.fetch, { hostname: 'localhost', overrideGlobalObjects: false }));
+  log.info('engine started', { base_url: baseUrl, socket_path: socketPath, isolation, languages });
+
+  let closing: Promise<unknown> | undefined;
+  return {
+    baseUrl,
+    ...(socketPath !== undefined && { socketPath }),
+    apiKey,
+    isolation,
+    async close() {
+      closing ??= Promise.all([controlPlane.close(), listener.close()]).finally(() => launcher.close());
+      await closing;
+    },
+  };
+}
+
+/** What one sandbox may use, in HopX's units. */
+function resources({ memoryBytes, workspaceBytes }: Limits): Machine['resources'] {
+  const mib = 1024 * 1024;
+  return { vcpu: availableParallelism(), memory_mb: memoryBytes / mib, disk_mb: workspaceBytes / mib };
+}

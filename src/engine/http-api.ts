@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto';
+import { Hono } from 'hono';
+import { methodNotAllowed } from 'hono/method-not-allowed';
+import type { Log } from '../log.ts';
+import type { Agent } from './agent.ts';
+import { agentRoutes } from './agent-routes.ts';
+import { requireApiKey } from './authentication.ts';
+import type { Clock } from './clock.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { controlRoutes, type Machine } from './control-routes.ts';
+import type { ErrorStyle } from './execution.ts';
+import { type ApiEnv, errorReply, failureReply, reply } from './http-reply.ts';
+import type { Tokens } from './tokens.ts';
+
+export type HttpApiDeps = {
+  apiKey: string;
+  controlPlane: ControlPlane;
+  agent: Agent;
+  tokens: Tokens;
+  machine: Machine;
+  clock: Pick<Clock, 'now'>;
+  errors: ErrorStyle;
+  log: Log;
+};
+
+/** HopX's HTTP API: which route is which verb, and how a failure looks on the wire. */
+export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
+  const { clock, log } = deps;
+  const api = new Hono<ApiEnv>();
+
+  api.use(async (c, next) => {
+    const startedAtMs = clock.now();
+    const requestId = newRequestId(startedAtMs);
+    c.set('requestId', requestId);
+    c.header('X-Request-ID', requestId);
+    await next();
+    const { method, path } = c.req;
+    const elapsedMs = clock.now() - startedAtMs;
+    log.debug('request', {
+      request_id: requestId,
+      method,
+      path,
+      status: c.res.status,
+      elapsed_ms: elapsedMs,
+    });
+  });
+  api.use(
+    methodNotAllowed({
+      app: api,
+      onMethodNotAllowed(c, methods) {
+        c.header('Allow', methods.join(', '));
+        return errorReply(c, { status: 405, code: 'METHOD_NOT_ALLOWED', text: 'Method not allowed' });
+      },
+    }),
+  );
+  api.onError((error, c) => failureReply(c, error, log));
+  api.notFound((c) => errorReply(c, { status: 404, code: 'RESOURCE_NOT_FOUND', text: 'Route not found' }));
+
+  api.get('/health', (c) => reply(c, { status: 'healthy' }));
+  api.use('/v1/*', requireApiKey(deps.apiKey));
+  api.route('/v1/sandboxes', controlRoutes(deps));
+
+  const agent = agentRoutes(deps);
+  api.route('/vms/:sandboxId', agent);
+  // The SDKs' WebSockets leave out a path in `public_host` (hopx-api §11): there the token alone says which sandbox.
+  api.route('/', agent);
+  return api;
+}
+
+/** HopX's form (hopx-api §4). */
+function newRequestId(nowMs: number): string {
+  return `req_${Math.floor(nowMs / 1000)}_${randomBytes(8).toString('hex')}`;
+}

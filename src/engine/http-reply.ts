@@ -1,0 +1,54 @@
+import type { Context } from 'hono';
+import { type FailureCode, failures, SandboxFailure } from '../contract/failures.ts';
+import type { Log } from '../log.ts';
+import { EngineFailure } from './engine-failure.ts';
+
+/** What every handler of the engine's HTTP API finds in its context. */
+export type ApiEnv = { Variables: { requestId: string; sandboxId: string } };
+
+type FailureStatus = Exclude<(typeof failures)[FailureCode]['status'], null> | 405 | 413;
+
+/** A JSON body that also carries the request's id, as all of HopX's do. */
+export function reply(
+  c: Context<ApiEnv>,
+  body: Readonly<Record<string, unknown>>,
+  status: 200 | 201 | FailureStatus = 200,
+): Response {
+  return c.json({ ...body, request_id: c.get('requestId') }, status);
+}
+
+/** HopX's flat error body; `message` repeats the text for the JS SDK, which reads only that (hopx-api §7.1). */
+export function errorReply(
+  c: Context<ApiEnv>,
+  { status, code, text }: { status: FailureStatus; code: string; text: string },
+  details: Readonly<Record<string, unknown>> = {},
+): Response {
+  return reply(c, { error: text, message: text, code, ...details }, status);
+}
+
+/** The reply to whatever a handler threw; what is not a failure of the catalogue tells the caller nothing. */
+export function failureReply(c: Context<ApiEnv>, thrown: unknown, log: Log): Response {
+  const failure =
+    thrown instanceof SandboxFailure
+      ? thrown
+      : new SandboxFailure('INTERNAL_ERROR', { message: 'Internal server error', cause: thrown });
+  const code = wireCode(failure);
+  const status = failure.facts.httpStatus === 413 ? 413 : (failures[code].status ?? 500);
+  // The rest of a body that nobody reads stands in the way of the next request.
+  if (status === 413) c.header('Connection', 'close');
+  if (status >= 500) {
+    const { cause } = failure.facts;
+    const error = cause instanceof Error ? cause.stack : cause;
+    log.error('request failed', { request_id: c.get('requestId'), message: failure.message, error });
+  }
+  const details = failure instanceof EngineFailure ? failure.details : {};
+  return errorReply(c, { status, code, text: failure.message }, details);
+}
+
+/** HopX's code for a failure; the catalogue's own codes do not cross the wire. */
+function wireCode({ code, facts }: SandboxFailure): FailureCode {
+  if (code === 'ENGINE_UNAVAILABLE') return 'SERVICE_UNAVAILABLE';
+  // A caller reads from most codes that nothing was done, and may do it again.
+  const saysTooMuch = facts.outcome === 'unknown' && failures[code].outcome !== 'unknown';
+  return failures[code].status === null || saysTooMuch ? 'INTERNAL_ERROR' : code;
+}

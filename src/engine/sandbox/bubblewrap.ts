@@ -1,0 +1,178 @@
+import { existsSync, lstatSync, readlinkSync } from 'node:fs';
+import path from 'node:path';
+import { type Interpreters, TOOLS } from './interpreters.ts';
+import type { Limits } from './limits.ts';
+
+/** One way of making a sandbox. */
+export type Rung = {
+  /** A user namespace of its own; without it bubblewrap needs root, and keeps just enough to drop it. */
+  userNamespace: boolean;
+  /** A /proc of its own; containers that mask theirs refuse it. */
+  proc: boolean;
+  /** What it lacks, as the end of the sentence on isolation. */
+  weaker: string;
+};
+
+const noUserNamespace = '; without a user namespace, which this machine refuses';
+const noProc = '; without /proc inside';
+
+/** Best first. */
+export const rungs: readonly Rung[] = [
+  { userNamespace: true, proc: true, weaker: '' },
+  { userNamespace: true, proc: false, weaker: noProc },
+  { userNamespace: false, proc: true, weaker: noUserNamespace },
+  { userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
+];
+
+/** What the command line takes as descriptors: the first of these is 3 of the child's `stdio`, and so on. */
+export const handedNames = ['agent', 'seccomp', 'passwd', 'group', 'hosts'] as const;
+const descriptorOf = (name: (typeof handedNames)[number]) => `${3 + handedNames.indexOf(name)}`;
+
+/** Who the sandbox's user is inside, where there is a user namespace to say so. */
+export const INSIDE_UID = 1000;
+
+/** Files that stand in for the machine's own, which name its users and neighbours. */
+export const insideFiles = {
+  passwd: `root:x:0:0:root:/:/bin/false\nsandbox:x:${INSIDE_UID}:${INSIDE_UID}::/workspace:/bin/bash\n`,
+  group: `root:x:0:\nsandbox:x:${INSIDE_UID}:\n`,
+  hosts: '127.0.0.1 localhost sandbox\n::1 localhost\n',
+} as const;
+
+// What libraries read of /etc on an ordinary machine, and nothing that says whose machine it is.
+const etc = [
+  'alternatives',
+  'ca-certificates',
+  'ca-certificates.conf',
+  'fonts',
+  'ld.so.cache',
+  'ld.so.conf',
+  'ld.so.conf.d',
+  'localtime',
+  'mime.types',
+  'nsswitch.conf',
+  'pki/tls/certs',
+  'pki/ca-trust/extracted',
+  'protocols',
+  'services',
+  'ssl/certs',
+  'ssl/openssl.cnf',
+];
+
+const environment = (searchPath: readonly string[]) => ({
+  PATH: searchPath.join(':'),
+  HOME: '/workspace',
+  USER: 'sandbox',
+  LOGNAME: 'sandbox',
+  SHELL: '/bin/bash',
+  LANG: 'C.UTF-8',
+  TMPDIR: '/tmp',
+  MPLBACKEND: 'Agg',
+  MPLCONFIGDIR: '/tmp/.matplotlib',
+  // Python would otherwise guess the machine's locale anew; pip would refuse to install for the user.
+  PYTHONUTF8: '1',
+  PIP_USER: '1',
+  PIP_BREAK_SYSTEM_PACKAGES: '1',
+  NPM_CONFIG_CACHE: '/tmp/.npm',
+  GOCACHE: '/tmp/.go-build',
+  GOPATH: '/workspace/go',
+  GOFLAGS: '-buildvcs=false',
+  GOTOOLCHAIN: 'local',
+});
+
+type SandboxCommand = {
+  rung: Rung;
+  interpreters: Interpreters;
+  limits: Limits;
+  /** Who the sandbox's processes are to this machine. */
+  uid: number;
+  /** The agent's own argument. */
+  agentConfig: string;
+};
+
+/** The arguments of bwrap for one sandbox, up to and with the command that it runs. */
+export function bubblewrapArguments({
+  rung,
+  interpreters,
+  limits,
+  uid,
+  agentConfig,
+}: SandboxCommand): string[] {
+  const { python, node, goRoot } = interpreters;
+  const searchPath = [
+    TOOLS,
+    '/usr/local/bin',
+    '/usr/bin',
+    '/bin',
+    ...(goRoot === undefined ? [] : [`${goRoot}/bin`]),
+  ];
+  const tmpfs = (size: number, place: string) => ['--perms', '1777', '--size', `${size}`, '--tmpfs', place];
+  const data = (name: (typeof handedNames)[number], place: string) => [
+    ...['--perms', '0444', '--ro-bind-data', descriptorOf(name), place],
+  ];
+  return [
+    ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+    ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--as-pid-1'],
+    ...(rung.userNamespace ? insideUserNamespace : withoutUserNamespace),
+    ...[
+      '--ro-bind',
+      '/usr',
+      '/usr',
+      ...['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap(mergedOrOwn),
+    ],
+    ...directory('/etc'),
+    ...etc.map((name) => `/etc/${name}`).flatMap((file) => (existsSync(file) ? readOnly(file) : [])),
+    ...data('passwd', '/etc/passwd'),
+    ...data('group', '/etc/group'),
+    ...data('hosts', '/etc/hosts'),
+    ...(rung.proc ? ['--proc', '/proc'] : []),
+    ...['--dev', '/dev', ...tmpfs(limits.sharedMemoryBytes, '/dev/shm')],
+    ...tmpfs(limits.tmpBytes, '/tmp'),
+    ...tmpfs(limits.workspaceBytes, '/workspace'),
+    ...readOnly(python.prefix),
+    ...directory(TOOLS),
+    ...['python3', 'python'].flatMap((name) => ['--symlink', python.executable, `${TOOLS}/${name}`]),
+    ...(node === undefined ? [] : ['--ro-bind', node, `${TOOLS}/node`]),
+    ...(goRoot === undefined ? [] : readOnly(goRoot)),
+    ...data('agent', '/run/agent.pyc'),
+    // Both are tmpfs without a size cap of their own.
+    ...['--remount-ro', '/dev', '--remount-ro', '/'],
+    ...['--seccomp', descriptorOf('seccomp'), '--chdir', '/workspace', '--clearenv'],
+    ...Object.entries(environment(searchPath)).flatMap(([name, value]) => ['--setenv', name, value]),
+    '--',
+    ...(rung.userNamespace ? [] : becoming(uid)),
+    ...[python.executable, '-S', '/run/agent.pyc', agentConfig],
+  ];
+}
+
+const insideUserNamespace = [
+  ...['--unshare-user', '--uid', `${INSIDE_UID}`, '--gid', `${INSIDE_UID}`],
+  ...['--disable-userns', '--cap-drop', 'ALL'],
+];
+
+const withoutUserNamespace = [
+  ...['--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID', '--cap-add', 'CAP_SETPCAP'],
+];
+
+function becoming(uid: number): string[] {
+  const identity = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+  return ['/usr/bin/setpriv', ...identity, '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'];
+}
+
+/** /bin and its like: a link into /usr on most systems, a directory on some. */
+function mergedOrOwn(place: string): string[] {
+  if (!existsSync(place)) return [];
+  if (lstatSync(place).isSymbolicLink()) return ['--symlink', readlinkSync(place), place];
+  return readOnly(place);
+}
+
+/** A place of this machine at the same path inside. */
+function readOnly(place: string): string[] {
+  if (place === '/usr' || place.startsWith('/usr/')) return [];
+  return [...directory(path.dirname(place)), '--ro-bind', place, place];
+}
+
+/** A directory and those above it, which bubblewrap would make for its own uid alone. */
+function directory(place: string): string[] {
+  if (place === '/') return [];
+  return [...directory(path.dirname(place)), '--perms', '0755', '--dir', place];
+}

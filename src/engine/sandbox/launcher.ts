@@ -1,0 +1,198 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { SandboxFailure } from '../../contract/failures.ts';
+import type { Language } from '../../contract/results.ts';
+import { type Log, silentLog } from '../../log.ts';
+import { bubblewrapArguments, handedNames, insideFiles, type Rung, rungs } from './bubblewrap.ts';
+import { createHandedFile } from './handed-file.ts';
+import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
+import { defaultLimits, type Limits } from './limits.ts';
+import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
+import { type Machine, thisMachine } from './machine.ts';
+import { copyNode, reapNodeCopies } from './node-copy.ts';
+import { findProgram, packageMissing, platformUnsupported, sandboxRefused } from './remedies.ts';
+import { type Architecture, seccompFilter } from './seccomp.ts';
+import { startGuest } from './start-guest.ts';
+import { createWatchdog } from './watchdog.ts';
+
+export type LauncherOptions = {
+  limits?: Partial<Limits>;
+  log?: Log;
+  machine?: Machine;
+  /** Ways of making a sandbox, best first; the first that works here is used. */
+  rungs?: readonly Rung[];
+};
+
+export type Launcher = {
+  /** What stands between code in a sandbox and this machine, and what is weaker than it could be. */
+  isolation: string;
+  /** Those whose interpreter works inside. */
+  languages: readonly Language[];
+  launch(options: { id: string; internetAccess: boolean }): Promise<LocalSandbox>;
+  /** Lets go of what is shared by the sandboxes; those that still run are not touched. */
+  close(): void;
+};
+
+const ISOLATION =
+  'Own user, process, network, IPC and file system namespaces (bubblewrap) with a system-call filter, ' +
+  'as an unprivileged user; the kernel is shared with this machine';
+
+/** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
+const FIRST_UID = 61_000;
+const UIDS = 184;
+
+/** A sandbox is up in some 25 ms; a machine that needs this long is stuck. */
+const START_MS = 10_000;
+
+/** Probes this machine by really running a sandbox; throws `ENGINE_UNAVAILABLE` with the command that mends it. */
+export async function openLauncher(options: LauncherOptions = {}): Promise<Launcher> {
+  const { log = silentLog, machine = thisMachine() } = options;
+  const limits = { ...defaultLimits, ...options.limits };
+  const { architecture } = machine;
+  if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
+  const bwrap = findProgram(machine, 'bwrap');
+  if (bwrap === undefined) throw packageMissing(machine, 'bubblewrap');
+  const python = await findPython(machine, readFileSync(agentFile()));
+  if (python === undefined) throw packageMissing(machine, 'python3');
+
+  reapNodeCopies();
+  const readableNode = findNode(machine);
+  const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
+  const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };
+  const agentConfig = JSON.stringify({
+    ...limits,
+    commands: commandsOf(interpreters, limits.memoryBytes),
+    rlimits: rlimits(limits, machine),
+  });
+  const contents = { agent: python.agentBytecode, seccomp: seccompFilter(architecture), ...insideFiles };
+  const files = handedNames.map((name) => createHandedFile(Buffer.from(contents[name])));
+  let started = 0;
+
+  const start = async (rung: Rung): Promise<LocalSandbox> => {
+    const uid = FIRST_UID + (started++ % UIDS);
+    const guest = await startGuest({
+      file: bwrap,
+      args: bubblewrapArguments({ rung, interpreters, limits, uid, agentConfig }),
+      uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
+      files,
+    });
+    const { sandbox, ready } = createLocalSandbox({
+      guest,
+      limits,
+      log,
+      watch: (hooks) =>
+        createWatchdog({
+          rootPid: guest.rootPid,
+          agentPid: guest.agentPid,
+          limitBytes: limits.memoryBytes,
+          ...hooks,
+        }),
+    });
+    const timer = setTimeout(() => void sandbox.destroy(), START_MS);
+    try {
+      await ready;
+    } catch (cause) {
+      throw new SandboxFailure('SERVICE_UNAVAILABLE', {
+        message: `The sandbox did not start: ${guest.complaints().trim().slice(0, 300)}`,
+        cause,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+    return sandbox;
+  };
+
+  const close = () => {
+    for (const file of files) file.close();
+    nodeCopy?.remove();
+  };
+  try {
+    const { rung, languages } = await firstThatWorks(options.rungs ?? rungs, machine, start);
+    log.debug('launcher opened', {
+      bwrap,
+      python: python.executable,
+      node: interpreters.node,
+      rung,
+      languages,
+    });
+    return {
+      isolation: `${ISOLATION}${rung.weaker}.`,
+      languages,
+      close,
+      async launch({ internetAccess }) {
+        if (internetAccess) throw new SandboxFailure('INVALID_REQUEST', { message: NO_INTERNET });
+        return start(rung);
+      },
+    };
+  } catch (failure) {
+    close();
+    throw failure;
+  }
+}
+
+const NO_INTERNET =
+  'Invalid request: internet_access: sandboxes on this machine have no network; leave it out, or use HopX cloud';
+
+/** The first rung on which a sandbox runs code, and the languages that work there. */
+async function firstThatWorks(
+  rungs: readonly Rung[],
+  machine: Machine,
+  start: (rung: Rung) => Promise<LocalSandbox>,
+) {
+  let complaint = '';
+  for (const rung of rungs) {
+    if (!rung.userNamespace && machine.uid !== 0) continue;
+    try {
+      const sandbox = await start(rung);
+      const languages = await workingLanguages(sandbox).finally(() => sandbox.destroy());
+      if (languages.includes('python') && languages.includes('bash')) return { rung, languages };
+      complaint = 'python or bash does not run in it';
+    } catch (failure) {
+      if (complaint === '') complaint = failure instanceof Error ? failure.message : String(failure);
+    }
+  }
+  throw sandboxRefused(machine, complaint);
+}
+
+const probes = [
+  { of: 'python', language: 'python', code: 'print("works")' },
+  { of: 'javascript', language: 'javascript', code: 'console.log("works")' },
+  { of: 'bash', language: 'bash', code: 'echo works' },
+  // Compiling takes seconds on a cold cache.
+  { of: 'go', language: 'bash', code: 'go version >/dev/null && echo works' },
+] as const;
+
+async function workingLanguages(sandbox: LocalSandbox): Promise<Language[]> {
+  const results = await Promise.all(
+    probes.map(async ({ of, language, code }) => {
+      const run = sandbox.run({ runId: `probe-${of}`, language, code, timeoutMs: START_MS, env: {} });
+      const { stdout } = await run.catch(() => ({ stdout: '' }));
+      return stdout === 'works\n' ? [of] : [];
+    }),
+  );
+  return results.flat();
+}
+
+/** What the agent sets with setrlimit; the names are those of Python's resource module. */
+function rlimits(limits: Limits, machine: Machine) {
+  const [major = 0, minor = 0] = machine.release.split('.').map(Number);
+  // Before Linux 5.14 processes are counted by user, over all namespaces: the user's own would count.
+  const countsByNamespace = machine.uid === 0 || major > 5 || (major === 5 && minor >= 14);
+  return {
+    CORE: 0,
+    // Not AS: V8 and WebAssembly reserve far more address space than they use.
+    DATA: limits.memoryBytes,
+    FSIZE: limits.fileBytes,
+    NOFILE: limits.openFiles,
+    ...(countsByNamespace && { NPROC: limits.processes }),
+  };
+}
+
+function isSupported(architecture: string): architecture is Architecture {
+  return architecture === 'x64' || architecture === 'arm64';
+}
+
+/** agent.py lies beside the bundle when built, and beside the sources in development. */
+function agentFile(): URL {
+  const places = ['./agent.py', '../guest/agent.py'].map((place) => new URL(place, import.meta.url));
+  return places.find((place) => existsSync(place)) ?? new URL('./agent.py', import.meta.url);
+}

@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { SandboxFailure } from '../../contract/failures.ts';
+import type { Machine } from './machine.ts';
+
+const cloud = 'or set HOPX_API_KEY to use HopX cloud sandboxes';
+
+// In the order of trust in what is found: a Debian machine may have dnf installed, hardly the other way round.
+const packageManagers = [
+  ['apt-get', (name: string) => `sudo apt-get install -y ${name}`],
+  ['dnf', (name: string) => `sudo dnf install -y ${name}`],
+  ['apk', (name: string) => `sudo apk add ${name}`],
+  ['pacman', (name: string) => `sudo pacman -S --noconfirm ${name === 'python3' ? 'python' : name}`],
+  ['zypper', (name: string) => `sudo zypper install -y ${name}`],
+] as const;
+
+function unavailable(message: string, remedy: string): SandboxFailure {
+  return new SandboxFailure('ENGINE_UNAVAILABLE', { message, remediation: `${remedy} ${cloud}.` });
+}
+
+/** A package that is needed and not there. */
+export function packageMissing(machine: Machine, name: 'bubblewrap' | 'python3'): SandboxFailure {
+  const manager = packageManagers.find(([program]) => findProgram(machine, program) !== undefined);
+  const message = `This machine cannot run isolated sandboxes: ${name} is not installed.`;
+  if (manager === undefined)
+    return unavailable(message, `Install ${name} with the system's package manager,`);
+  return unavailable(message, `Ask the user to run \`${manager[1](name)}\` and try again,`);
+}
+
+/** A system that the embedded engine does not run on. */
+export function platformUnsupported(machine: Machine): SandboxFailure {
+  const name = `${machine.platform} on ${machine.architecture}`;
+  const remedy =
+    machine.platform === 'win32'
+      ? 'Run the server inside WSL 2 (`wsl --install`),'
+      : 'Run the server on Linux on x64 or arm64, such as in a virtual machine,';
+  return unavailable(`Local sandboxes need Linux on x64 or arm64; this is ${name}.`, remedy);
+}
+
+const installProfile =
+  'sudo apt-get install -y apparmor-profiles apparmor-utils && ' +
+  'sudo install -m 644 /usr/share/apparmor/extra-profiles/bwrap-userns-restrict /etc/apparmor.d/ && ' +
+  'sudo apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict';
+
+/** Why every way of making a sandbox was refused, as far as the machine tells. */
+export function sandboxRefused(machine: Machine, stderr: string): SandboxFailure {
+  const setting = (file: string) => machine.readText(file)?.trim();
+  const message = `This machine refuses to make a sandbox: ${stderr.trim().split('\n').at(-1)?.slice(0, 300) ?? ''}`;
+  const run = (command: string) => unavailable(message, `Ask the user to run \`${command}\` and try again,`);
+  if (machine.readText('/.dockerenv') !== undefined || machine.readText('/run/.containerenv') !== undefined) {
+    const flags =
+      '--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined';
+    return unavailable(message, `Ask the user to start this container with \`docker run ${flags} …\`,`);
+  }
+  if (setting('/proc/sys/kernel/apparmor_restrict_unprivileged_userns') === '1') return run(installProfile);
+  if (setting('/proc/sys/kernel/unprivileged_userns_clone') === '0')
+    return run('sudo sysctl -w kernel.unprivileged_userns_clone=1');
+  if (setting('/proc/sys/user/max_user_namespaces') === '0')
+    return run('sudo sysctl -w user.max_user_namespaces=15000');
+  return unavailable(message, 'Ask the user to allow unprivileged user namespaces for /usr/bin/bwrap,');
+}
+
+/** Where a program is on PATH. */
+export function findProgram(machine: Machine, name: string): string | undefined {
+  return machine.searchPath.map((directory) => path.join(directory, name)).find((file) => existsSync(file));
+}

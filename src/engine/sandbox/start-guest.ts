@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import type { Guest } from './guest-session.ts';
+import type { HandedFile } from './handed-file.ts';
+import { childrenOf, killProcess } from './process-tree.ts';
+
+/** The processes of one sandbox on this machine. */
+export type StartedGuest = Guest & {
+  /** Of the process outside, whose only child is the agent. */
+  rootPid: number;
+  agentPid(): number | undefined;
+  /** The last that bubblewrap and the agent wrote to stderr. */
+  complaints(): string;
+};
+
+type Command = {
+  file: string;
+  args: readonly string[];
+  /** Whom to be, where the server is root and the sandbox must not be. */
+  uid: number | undefined;
+  /** Handed over as descriptors 3, 4, … */
+  files: readonly HandedFile[];
+};
+
+/** Enough for bubblewrap's one line and a traceback of the agent. */
+const MAX_COMPLAINT_CHARS = 4096;
+/** From the agent's death to the end of bubblewrap, which ends by itself then. */
+const LINGER_MS = 500;
+
+/** Starts bubblewrap; rejects when it cannot be run at all. */
+export async function startGuest({ file, args, uid, files }: Command): Promise<StartedGuest> {
+  const descriptors = files.map((handed) => handed.open());
+  const child = spawn(file, args, {
+    cwd: '/',
+    env: {},
+    stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
+    ...(uid !== undefined && { uid, gid: uid }),
+  });
+  for (const descriptor of descriptors) closeSync(descriptor);
+  // Not 'exit': by 'close' everything that held its pipes is gone, and its last words were read.
+  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const { stdin: input, stdout: output, stderr } = child;
+  await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+  const rootPid = child.pid;
+  if (rootPid === undefined || input === null || output === null || stderr === null)
+    throw new Error('no process');
+
+  let complaints = '';
+  stderr
+    .on('error', () => {})
+    .on('data', (chunk: Buffer) => {
+      complaints = (complaints + chunk.toString('utf8')).slice(-MAX_COMPLAINT_CHARS);
+    });
+  const isGone = () => child.exitCode !== null || child.signalCode !== null;
+  const agentPid = () => childrenOf(rootPid)[0];
+  return {
+    input,
+    output,
+    rootPid,
+    agentPid,
+    complaints: () => complaints,
+    exited,
+    kill() {
+      if (isGone()) return;
+      // The kernel ends a whole PID namespace with its first process; bubblewrap leaves after that.
+      const agent = agentPid();
+      if (agent === undefined) child.kill('SIGKILL');
+      else killProcess(agent);
+      setTimeout(() => child.kill('SIGKILL'), LINGER_MS).unref();
+    },
+  };
+}

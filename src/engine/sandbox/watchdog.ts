@@ -1,0 +1,65 @@
+import { descendants, killProcess, residentBytes } from './process-tree.ts';
+
+export type Watchdog = {
+  runStarted(): void;
+  runEnded(): void;
+  /** Whether a process was killed for its memory since then, on the clock of `performance.now()`. */
+  killedSince(timeMs: number): boolean;
+  stop(): void;
+};
+
+type WatchdogOptions = {
+  /** The process outside whose descendants are the sandbox. */
+  rootPid: number;
+  /** Spared, as the sandbox would end with it. */
+  agentPid(): number | undefined;
+  limitBytes: number;
+  /** Nothing else is left to kill. */
+  onAgentOverLimit(): void;
+  /** How often it looks while a run is in flight, and while only background processes can grow. */
+  busyPollMs?: number;
+  idlePollMs?: number;
+};
+
+/** Kills the largest processes of a sandbox that holds more memory than it may; needs neither rights nor cgroups. */
+export function createWatchdog(options: WatchdogOptions): Watchdog {
+  // 100 ms lets some 0.2 GiB through before the kill; a look at a sandbox costs about 0.1 ms.
+  const { rootPid, agentPid, limitBytes, onAgentOverLimit, busyPollMs = 100, idlePollMs = 1000 } = options;
+  let runs = 0;
+  let lastKillMs = Number.NEGATIVE_INFINITY;
+
+  const poll = () => {
+    const sizes = descendants(rootPid).map((pid) => ({ pid, bytes: residentBytes(pid) }));
+    let excess = sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
+    if (excess <= 0) return;
+    const agent = agentPid();
+    sizes.sort((one, other) => other.bytes - one.bytes);
+    for (const { pid, bytes } of sizes) {
+      if (pid === agent) continue;
+      lastKillMs = performance.now();
+      killProcess(pid);
+      excess -= bytes;
+      if (excess <= 0) return;
+    }
+    onAgentOverLimit();
+  };
+  const repeat = (everyMs: number) => setInterval(poll, everyMs).unref();
+  let timer = repeat(idlePollMs);
+  const pollEvery = (everyMs: number) => {
+    clearInterval(timer);
+    timer = repeat(everyMs);
+  };
+
+  return {
+    runStarted() {
+      runs += 1;
+      if (runs === 1) pollEvery(busyPollMs);
+    },
+    runEnded() {
+      runs -= 1;
+      if (runs === 0) pollEvery(idlePollMs);
+    },
+    killedSince: (timeMs) => lastKillMs >= timeMs,
+    stop: () => clearInterval(timer),
+  };
+}

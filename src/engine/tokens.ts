@@ -1,0 +1,50 @@
+import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
+import { jwtVerify, SignJWT } from 'jose';
+import { SandboxFailure } from '../contract/failures.ts';
+import type { Clock } from './clock.ts';
+
+/** How long a sandbox's token is good for, as HopX's are (hopx-api §1: about 24 h). */
+const TOKEN_SECONDS = 24 * 60 * 60;
+
+export type SandboxToken = { token: string; expiresAtMs: number };
+
+export type Tokens = {
+  /** A new token for one sandbox; those given out before stay valid until their own end. */
+  issue(sandboxId: string): Promise<SandboxToken>;
+  /** The sandbox that a token is for; throws `INVALID_TOKEN`. */
+  verify(token: string): Promise<string>;
+};
+
+/** Tokens signed with a secret that only this object has. */
+export function createTokens({ now }: Pick<Clock, 'now'>): Tokens {
+  const secret = createSecretKey(randomBytes(32));
+
+  return {
+    async issue(sandboxId) {
+      const issuedAt = Math.floor(now() / 1000);
+      const token = await new SignJWT()
+        .setProtectedHeader({ alg: 'HS256' })
+        .setSubject(sandboxId)
+        .setJti(randomUUID())
+        .setIssuedAt(issuedAt)
+        .setExpirationTime(issuedAt + TOKEN_SECONDS)
+        .sign(secret);
+      return { token, expiresAtMs: (issuedAt + TOKEN_SECONDS) * 1000 };
+    },
+
+    async verify(token) {
+      try {
+        const options = {
+          algorithms: ['HS256'],
+          requiredClaims: ['sub', 'exp'],
+          currentDate: new Date(now()),
+        };
+        const { payload } = await jwtVerify(token, secret, options);
+        if (payload.sub !== undefined) return payload.sub;
+      } catch {
+        // Which check a token failed is of use only to someone who forges one.
+      }
+      throw new SandboxFailure('INVALID_TOKEN', { message: 'Invalid or expired token' });
+    },
+  };
+}

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { runServe, untilSignal } from '../../src/commands/serve.ts';
+import { SandboxFailure } from '../../src/contract/failures.ts';
+import { startEngine } from '../../src/engine/engine.ts';
+import { scriptedLauncher, withResolvers } from '../engine/scripted-launcher.ts';
+
+/** Runs the command with its output caught, over sandboxes that are a script. */
+function serve(args: readonly string[], launcher = async () => scriptedLauncher()) {
+  const written = { stdout: '', stderr: '' };
+  const { promise: stopped, resolve: stop } = withResolvers<void>();
+  const exitCode = runServe(args, {
+    stdout: { write: (text) => (written.stdout += text) },
+    stderr: { write: (text) => (written.stderr += text) },
+    start: (options) => startEngine({ ...options, launcher }),
+    untilStopped: () => stopped,
+  });
+  return { written, stop, exitCode };
+}
+
+test('prints one JSON line with the URL and the key, and serves until it is stopped', async () => {
+  const { written, stop, exitCode } = serve(['--quota', '1', '--errors', 'documented']);
+  await expect.poll(() => written.stdout).toMatch(/\n$/);
+  const { url, api_key: key, ...rest } = JSON.parse(written.stdout);
+  expect(rest).toEqual({});
+  expect(written.stdout.trim()).not.toContain('\n');
+  expect(written.stderr).toContain(url);
+  expect(written.stderr).not.toContain(key);
+
+  const create = () =>
+    fetch(`${url}/v1/sandboxes`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}` },
+      body: JSON.stringify({ template_id: 'code-interpreter' }),
+    });
+  expect((await create()).status).toBe(201);
+  expect((await create()).status).toBe(429);
+
+  stop();
+  expect(await exitCode).toBe(0);
+  await expect(fetch(`${url}/health`)).rejects.toThrow('fetch failed');
+});
+
+test.each([
+  [['--port', '70000'], '--port must be a whole number from 0 to 65535'],
+  [['--port', 'http'], '--port must be a whole number from 0 to 65535'],
+  [['--quota', '0'], '--quota must be a whole number from 1 to 10000'],
+  [['--quota', '1.5'], '--quota must be a whole number from 1 to 10000'],
+  [['--errors', 'loud'], '--errors must be live or documented'],
+  [['--verbose'], "Unknown option '--verbose'"],
+  [['now'], "Unexpected argument 'now'"],
+])('%j ends with 2 and says why', async (args, why) => {
+  const { written, exitCode } = serve(args);
+  expect(await exitCode).toBe(2);
+  expect(written.stdout).toBe('');
+  expect(written.stderr).toContain(why);
+  expect(written.stderr).toContain('Usage:');
+});
+
+test('--help ends with 0', async () => {
+  const { written, exitCode } = serve(['--help']);
+  expect(await exitCode).toBe(0);
+  expect(written.stdout).toContain('Usage: hopx-sandbox-mcp serve');
+});
+
+test('a machine that cannot run sandboxes ends it with 1 and the way to mend that', async () => {
+  const failure = new SandboxFailure('ENGINE_UNAVAILABLE', {
+    message: 'No bwrap.',
+    remediation: 'Install it.',
+  });
+  const { written, exitCode } = serve([], () => Promise.reject(failure));
+  expect(await exitCode).toBe(1);
+  expect(written).toEqual({ stdout: '', stderr: 'No bwrap.\nInstall it.\n' });
+});
+
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  '%s stops it, and both have their old meaning again',
+  async (signal) => {
+    const listeners = () => [process.listenerCount('SIGINT'), process.listenerCount('SIGTERM')];
+    const before = listeners();
+    const stopped = untilSignal();
+    process.emit(signal);
+    await stopped;
+    expect(listeners()).toEqual(before);
+  },
+);

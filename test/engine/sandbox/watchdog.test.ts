@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import { request, useLauncher } from './sandbox-fixture.ts';
+
+const MIB = 1024 * 1024;
+// RLIMIT_DATA is as high as the watchdog's limit, so what goes over it must be shared or in several processes.
+const { launch } = useLauncher({ limits: { memoryBytes: 384 * MIB } });
+
+const shared = 'import mmap\nm = mmap.mmap(-1, 2 << 30)\nfor at in range(0, 2 << 30, 4096): m[at] = 1';
+const crowd =
+  'import os, time\nfor _ in range(8):\n  if os.fork() == 0:\n    b = bytearray(100 << 20)\n    time.sleep(100)\nwhile True: time.sleep(1)';
+
+test('ends a Python run that takes shared memory without end', async () => {
+  const sandbox = await launch();
+  await sandbox.run(request('python', 'x = 1'));
+  const result = await sandbox.run(request('python', `print("so far")\n${shared}`));
+  expect(result).toMatchObject({ endedBy: 'memory', exitCode: 137, stdout: 'so far\n', variablesLost: true });
+  expect(await sandbox.run(request('python', '"x" in globals()'))).toMatchObject({
+    result: 'False',
+    variablesLost: false,
+  });
+});
+
+test('ends a bash run that takes shared memory without end', async () => {
+  const sandbox = await launch();
+  await sandbox.run(request('python', 'x = 1'));
+  await sandbox.writeFile('eat.py', Buffer.from(shared));
+  const result = await sandbox.run(request('bash', 'exec python3 eat.py'));
+  expect(result).toMatchObject({ endedBy: 'memory', exitCode: 137, variablesLost: false });
+  expect((await sandbox.run(request('python', 'x'))).result).toBe('1');
+});
+
+test('keeps many processes together under the limit', async () => {
+  const sandbox = await launch();
+  await sandbox.run(request('python', crowd, { timeoutMs: 1500 }));
+  const result = await sandbox.run(request('bash', 'echo fine'));
+  expect(result.stdout).toBe('fine\n');
+});
+
+test('looks after background processes too', async () => {
+  const sandbox = await launch();
+  await sandbox.writeFile('eat.py', Buffer.from(`${shared}\nimport time\ntime.sleep(100)`));
+  await sandbox.run(request('bash', '(sleep 0.3; exec python3 eat.py) >/dev/null 2>&1 &'));
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  expect((await sandbox.run(request('bash', 'pgrep -f [e]at.py || echo none'))).stdout).toBe('none\n');
+});
+
+test.each([
+  { language: 'python', code: 'b = bytearray(1 << 30)', stderr: 'MemoryError', exitCode: 1 },
+  {
+    language: 'javascript',
+    code: 'const a = []; for (;;) a.push(new Array(1e5).fill({}))',
+    stderr: 'heap',
+    exitCode: 134,
+  },
+] as const)('gives $language a readable error first', async ({ language, code, stderr, exitCode }) => {
+  const sandbox = await launch();
+  const result = await sandbox.run(request(language, code));
+  expect(result).toMatchObject({ exitCode, stderr: expect.stringContaining(stderr), variablesLost: false });
+  expect(result.endedBy).toBeUndefined();
+});
