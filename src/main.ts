@@ -1,13 +1,16 @@
 #!/usr/bin/env node
+import { randomUUID } from 'node:crypto';
 import manifest from '../package.json' with { type: 'json' };
 import { tools } from '../tools/index.ts';
 import type { HopxClient } from './client/hopx-client.ts';
 import { type Config, readConfig } from './config.ts';
+import type { Call } from './contract/call.ts';
 import { SandboxFailure } from './contract/failures.ts';
 import { createLog, type Log } from './log.ts';
 import { buildServer } from './mcp/server.ts';
 import { serveStdio } from './mcp/stdio.ts';
 import { createRedactor, type Redactor } from './redactor.ts';
+import { createLedger } from './sandboxes/ledger.ts';
 import { createSandboxes } from './sandboxes/sandboxes.ts';
 
 const usage = `hopx-sandbox-mcp ${manifest.version}: ${manifest.description}
@@ -26,13 +29,26 @@ type Upstream = { connect(): Promise<HopxClient>; close(): Promise<void> };
 function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
   let client: Promise<HopxClient> | undefined;
   let closeEngine = async () => {};
+  const owner = randomUUID();
+  const { backend } = config;
+  const ledger =
+    backend.kind === 'hopx'
+      ? createLedger({ account: backend, owner, keepOnExit: config.keepSandboxesOnExit, log })
+      : undefined;
 
   const open = async (): Promise<HopxClient> => {
-    const { createHopxClient, hopxRates, unlimitedRates } = await import('./client/hopx-client.ts');
-    const common = { maxConcurrency: config.maxConcurrency, log, onSecret: secrets.add };
-    if (config.backend.kind === 'hopx') {
-      const { baseUrl, apiKey } = config.backend;
-      return createHopxClient({ ...common, baseUrl, apiKey, rates: hopxRates });
+    const { createHopxClient } = await import('./client/hopx-client.ts');
+    const { hopxRates, unlimitedRates } = await import('./client/lanes.ts');
+    const common = { maxConcurrency: config.maxConcurrency, owner, log, onSecret: secrets.add };
+    if (backend.kind === 'hopx') {
+      const { baseUrl, apiKey } = backend;
+      return createHopxClient({
+        ...common,
+        baseUrl,
+        apiKey,
+        rates: hopxRates,
+        ...(ledger && { journal: ledger }),
+      });
     }
     const { startEngine } = await import('./engine/engine.ts');
     const engine = await startEngine({ listen: { kind: 'socket' }, log });
@@ -42,16 +58,42 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
     return createHopxClient({ ...common, baseUrl, apiKey, socketPath, rates: unlimitedRates });
   };
 
+  const connect = () => {
+    client ??= open().catch((error: unknown) => {
+      // The user may mend the machine while the server runs.
+      client = undefined;
+      throw error;
+    });
+    return client;
+  };
+
+  // Hosts start the command only to look at it, too; by then it is clear that this one stays.
+  const reaping = setTimeout(async () => {
+    if (ledger?.hasLeftovers() !== true) return;
+    await ledger
+      .reap(await connect(), ownCall)
+      .catch((error: unknown) => log.warn('reaping failed', { error: String(error) }));
+  }, REAP_AFTER_MS).unref();
+
   return {
-    connect: () => {
-      client ??= open().catch((error: unknown) => {
-        // The user may mend the machine while the server runs.
-        client = undefined;
-        throw error;
-      });
-      return client;
+    connect,
+    async close() {
+      clearTimeout(reaping);
+      await closeEngine();
+      ledger?.close();
     },
-    close: () => closeEngine(),
+  };
+}
+
+const REAP_AFTER_MS = 2_000;
+const REAP_CALL_MS = 60_000;
+
+function ownCall(): Call {
+  return {
+    signal: new AbortController().signal,
+    deadlineMs: performance.now() + REAP_CALL_MS,
+    progress() {},
+    stats: { attempts: 0, queuedMs: 0 },
   };
 }
 

@@ -119,7 +119,10 @@ function classifySuccess({ safety }: Operation, answer: Answer, facts: FailureFa
     case 'idempotent':
       return { kind: 'result', status, body: undefined };
     case 'create':
-      return { kind: 'unknown', failure: new SandboxFailure('INVALID_RESPONSE', { ...facts, message }) };
+      return {
+        kind: 'unknown',
+        failure: new SandboxFailure('INVALID_RESPONSE', { ...facts, message, outcome: 'unknown' }),
+      };
     case 'exec':
       return {
         kind: 'fail',

@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
 import type { Call } from '../contract/call.ts';
-import { SandboxFailure } from '../contract/failures.ts';
+import { type Outcome, SandboxFailure } from '../contract/failures.ts';
 import {
   type CreateRequest,
   type ExecuteReply,
@@ -11,16 +13,21 @@ import {
   tokenReply,
 } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
+import type { Verdict } from './classify.ts';
 import { createCredentials } from './credentials.ts';
-import { createGovernor } from './governor.ts';
-import { createLane } from './lane.ts';
-import { createPerform, type GovernedLane } from './perform.ts';
+import { type Fingerprint, type Journal, noJournal } from './journal.ts';
+import { createLanes, hopxRates, type Rates } from './lanes.ts';
+import { createLifetimes } from './lifetimes.ts';
+import { createPerform } from './perform.ts';
+import { type CreateEnd, createReconciler, OWNER_VARIABLE } from './reconcile.ts';
+import { createRetryBudget } from './retry-budget.ts';
 import { createTransport } from './transport.ts';
 
 /** A run as the API told it; status and request id are what HopX support asks for. */
 export type Ran = { reply: ExecuteReply; httpStatus: number; requestId?: string };
 
 export type HopxClient = {
+  /** Exactly one sandbox, also when the answer is lost: it is looked for, adopted, or made again. */
   createSandbox(request: CreateRequest, call: Call): Promise<SandboxReply>;
   getSandbox(sandboxId: string, call: Call): Promise<SandboxReply>;
   listSandboxes(call: Call): Promise<SandboxReply[]>;
@@ -29,15 +36,11 @@ export type HopxClient = {
   /** A finished run, whatever its exit code. The run is given up when `call.signal` aborts. */
   execute(sandboxId: string, request: ExecuteRequest, call: Call): Promise<Ran>;
   writeFile(sandboxId: string, path: string, content: string, call: Call): Promise<void>;
+  /** Deletes what a create of a dead server left behind, where it can be told for certain. */
+  sweep(intent: Fingerprint, owner: string, call: Call): Promise<number>;
+  /** Waits for creates in flight, so that none is lost, then lets everything go. */
   close(): Promise<void>;
 };
-
-/** Requests a minute; Infinity where the server sets no limit. */
-export type Rates = { control: number; create: number; agent: number };
-
-/** HopX's documented rates (DOC rate-limits); its headers overrule them. */
-export const hopxRates: Rates = { control: 100, create: 20, agent: 300 };
-export const unlimitedRates: Rates = { control: Infinity, create: Infinity, agent: Infinity };
 
 type HopxClientOptions = {
   baseUrl: string;
@@ -45,16 +48,25 @@ type HopxClientOptions = {
   socketPath?: string | undefined;
   rates?: Rates;
   maxConcurrency?: number;
+  /** Marks what this process creates. */
+  owner?: string;
+  journal?: Journal;
   log: Log;
   onSecret?: (secret: string) => void;
+  /** For waits between attempts and looks; with a clock of its own a test need not wait. */
+  sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 };
 
-const MINUTE_MS = 60_000;
 /** What the client does for itself, such as renewing a token, may take so long. */
 const OWN_CALL_MS = 20_000;
+/** Leaving is not held up longer than this by creates that do not answer. */
+const SETTLE_MS = 6_000;
 const PAGE_SIZE = 100;
 /** More sandboxes than any documented quota; a server that pages for ever must not hold a call. */
 const MAX_PAGES = 20;
+/** States in which a new sandbox will never run (hopx-api §3.1). */
+const STILLBORN = new Set(['error', 'failed']);
+const envReply = z.looseObject({ env_vars: z.looseObject({ [OWNER_VARIABLE]: z.string().optional() }) });
 
 /** The queued client: every operation through its lane, at most once where it runs code. */
 export function createHopxClient({
@@ -63,25 +75,19 @@ export function createHopxClient({
   socketPath,
   rates = hopxRates,
   maxConcurrency = 8,
+  owner = randomUUID(),
+  journal = noJournal,
   log,
   onSecret = () => {},
+  sleep,
 }: HopxClientOptions): HopxClient {
   const controlPlane = new URL(baseUrl);
   const transport = createTransport({ socketPath });
+  const lanes = createLanes(rates, maxConcurrency);
   const closing = new AbortController();
-
-  const governed = (limit: number, reserveShare = 0): GovernedLane => {
-    const governor = createGovernor({ limit, windowMs: MINUTE_MS, reserveShare });
-    return { governor, lane: createLane({ governor, concurrency: maxConcurrency }) };
-  };
-  const control = governed(rates.control, 0.05);
-  const create = governed(rates.create);
-  const agents = new Map<string, GovernedLane>();
-  const agentLane = (sandboxId: string) => {
-    const lane = agents.get(sandboxId) ?? governed(rates.agent);
-    agents.set(sandboxId, lane);
-    return lane;
-  };
+  const known = new Set<string>();
+  const deletions = new Set<Promise<unknown>>();
+  let skewMs = 0;
 
   const ownCall = (): Call => ({
     signal: closing.signal,
@@ -94,7 +100,7 @@ export function createHopxClient({
     controlPlane,
     onSecret,
     renew: async (sandboxId) => parse(tokenReply, await perform('refreshToken', { sandboxId }, ownCall())),
-    lookUp: async (sandboxId) => parse(sandboxReply, await perform('getSandbox', { sandboxId }, ownCall())),
+    lookUp: (sandboxId) => getSandbox(sandboxId, ownCall()),
   });
 
   const perform = createPerform({
@@ -102,20 +108,41 @@ export function createHopxClient({
     apiKey,
     transport,
     credentials,
+    laneFor: lanes.of,
+    budget: createRetryBudget(),
     log,
-    laneFor: (operation, sandboxId) => {
-      if (operation.lane === 'agent') return agentLane(sandboxId);
-      return operation.lane === 'create' ? create : control;
+    onSkew: (ms) => {
+      skewMs = ms;
     },
+    ...(sleep !== undefined && { sleep }),
   });
 
-  const forget = (sandboxId: string) => {
-    credentials.forget(sandboxId);
-    agents.get(sandboxId)?.lane.close();
-    agents.delete(sandboxId);
+  const getSandbox = async (sandboxId: string, call: Call) =>
+    parse(sandboxReply, await perform('getSandbox', { sandboxId }, call));
+
+  const listAll = async (
+    operation: 'listSandboxes' | 'findSandboxes',
+    call: Call,
+  ): Promise<SandboxReply[]> => {
+    const found: SandboxReply[] = [];
+    let cursor: string | undefined;
+    for (let page = 0; page < MAX_PAGES; page += 1) {
+      const query = { limit: String(PAGE_SIZE), ...(cursor !== undefined && { cursor }) };
+      const reply = parse(listReply, await perform(operation, { query }, call));
+      found.push(...reply.data);
+      if (!reply.has_more || !reply.next_cursor || reply.next_cursor === cursor) break;
+      cursor = reply.next_cursor;
+    }
+    return found;
   };
 
-  const deleteSandbox = async (sandboxId: string, call: Call) => {
+  const forget = (sandboxId: string) => {
+    journal.deleted(sandboxId);
+    credentials.forget(sandboxId);
+    lanes.drop(sandboxId);
+  };
+
+  const deleteOnce = async (sandboxId: string, call: Call) => {
     try {
       await perform('deleteSandbox', { sandboxId }, call);
       forget(sandboxId);
@@ -128,40 +155,69 @@ export function createHopxClient({
     }
   };
 
-  const deleteOrphan = (body: unknown) => {
-    const orphan = sandboxReply.safeParse(body).data;
-    if (orphan === undefined) return;
-    log.info('deleting a sandbox that nobody waits for any more', { sandbox_id: orphan.id });
-    deleteSandbox(orphan.id, ownCall()).catch((error: unknown) => {
-      log.warn('an abandoned sandbox was not deleted; its lifetime ends it', {
-        sandbox_id: orphan.id,
-        error: String(error),
-      });
-    });
+  const deleteSandbox = (sandboxId: string, call: Call) => {
+    const deletion = deleteOnce(sandboxId, call);
+    const settled: Promise<unknown> = deletion.catch(() => {}).finally(() => deletions.delete(settled));
+    deletions.add(settled);
+    return deletion;
+  };
+
+  const reconciler = createReconciler({
+    owner,
+    lifetimes: createLifetimes(),
+    journal,
+    isKnown: (sandboxId) => known.has(sandboxId),
+    ownCall,
+    log,
+    serverNow: () => Date.now() + skewMs,
+    ...(sleep !== undefined && { sleep }),
+    api: {
+      post: (request, call, onOrphan) =>
+        perform(
+          'createSandbox',
+          { body: request, onOrphan: (verdict) => onOrphan(endOf(verdict)) },
+          call,
+        ).then(endOf, endOfFailure),
+      list: (call) => listAll('findSandboxes', call),
+      get: getSandbox,
+      delete: deleteSandbox,
+      ownerOf: async (sandboxId, call) => {
+        const reply = await perform('readEnv', { sandboxId }, call).catch(() => undefined);
+        return envReply.safeParse(reply?.body).data?.env_vars[OWNER_VARIABLE];
+      },
+    },
+  });
+
+  const createUsable = async (request: CreateRequest, call: Call): Promise<SandboxReply> => {
+    const sandbox = await reconciler.create(request, call);
+    known.add(sandbox.id);
+    try {
+      if (STILLBORN.has(sandbox.status)) {
+        const message = `The sandbox was created in the state "${sandbox.status}" and was deleted again.`;
+        throw new SandboxFailure('SERVICE_UNAVAILABLE', { message, endpoint: 'POST /v1/sandboxes' });
+      }
+      credentials.remember(sandbox);
+      return sandbox;
+    } catch (error) {
+      await deleteSandbox(sandbox.id, ownCall()).catch(() => {});
+      throw error;
+    }
   };
 
   return {
     async createSandbox(request, call) {
-      const reply = await perform('createSandbox', { body: request, onOrphan: deleteOrphan }, call);
-      const sandbox = parse(sandboxReply, reply);
-      credentials.remember(sandbox);
-      return sandbox;
-    },
-    async getSandbox(sandboxId, call) {
-      return parse(sandboxReply, await perform('getSandbox', { sandboxId }, call));
-    },
-    async listSandboxes(call) {
-      const found: SandboxReply[] = [];
-      let cursor: string | undefined;
-      for (let page = 0; page < MAX_PAGES; page += 1) {
-        const query = { limit: String(PAGE_SIZE), ...(cursor !== undefined && { cursor }) };
-        const reply = parse(listReply, await perform('listSandboxes', { query }, call));
-        found.push(...reply.data);
-        if (!reply.has_more || !reply.next_cursor || reply.next_cursor === cursor) break;
-        cursor = reply.next_cursor;
+      try {
+        return await createUsable(request, call);
+      } catch (error) {
+        // A deletion that is under way is about to make room.
+        const isFull = error instanceof SandboxFailure && error.code === 'RESOURCE_LIMIT_ERROR';
+        if (!isFull || deletions.size === 0) throw error;
+        await Promise.all(deletions);
+        return createUsable(request, call);
       }
-      return found;
     },
+    getSandbox,
+    listSandboxes: (call) => listAll('listSandboxes', call),
     deleteSandbox,
     async execute(sandboxId, request, call) {
       const runMs = (request.timeout ?? 0) * 1000;
@@ -173,12 +229,41 @@ export function createHopxClient({
     async writeFile(sandboxId, path, content, call) {
       await perform('writeFile', { sandboxId, body: { path, content, overwrite: true } }, call);
     },
+    sweep: reconciler.sweep,
     async close() {
+      const { promise: late, cancel } = after(SETTLE_MS);
+      await Promise.race([reconciler.settle(), late]);
+      cancel();
       closing.abort();
-      for (const { lane } of [control, create, ...agents.values()]) lane.close();
+      lanes.close();
       await transport.close();
     },
   };
+}
+
+function endOf(verdict: Verdict): CreateEnd {
+  if (verdict.kind !== 'result') return endOfFailure(verdict.failure);
+  try {
+    return { kind: 'made', reply: parse(sandboxReply, verdict, 'unknown') };
+  } catch (error) {
+    return endOfFailure(error);
+  }
+}
+
+function endOfFailure(error: unknown): CreateEnd {
+  const failure =
+    error instanceof SandboxFailure ? error : new SandboxFailure('INTERNAL_ERROR', { cause: error });
+  if (failure.facts.outcome !== 'unknown') return { kind: 'nothing', failure };
+  return { kind: failure.code === 'CANCELLED' ? 'abandoned' : 'doubt', failure };
+}
+
+function after(ms: number): { promise: Promise<void>; cancel(): void } {
+  let cancel = () => {};
+  const promise = new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    cancel = () => clearTimeout(timer);
+  });
+  return { promise, cancel };
 }
 
 type Schema<T> = {
@@ -188,7 +273,7 @@ type Schema<T> = {
 function parse<T>(
   schema: Schema<T>,
   { status, body }: { status: number; body: unknown },
-  outcome: 'performed' | 'unknown' = 'unknown',
+  outcome: Outcome = 'not_performed',
 ): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;

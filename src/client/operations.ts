@@ -57,6 +57,15 @@ export const operations = {
     priority: 0,
     timeoutMs: 15_000,
   },
+  findSandboxes: {
+    method: 'GET',
+    route: '/v1/sandboxes',
+    plane: 'control',
+    lane: 'control',
+    safety: 'read',
+    priority: -20,
+    timeoutMs: 15_000,
+  },
   createSandbox: {
     method: 'POST',
     route: '/v1/sandboxes',
@@ -75,6 +84,15 @@ export const operations = {
     safety: 'exec',
     priority: 0,
     timeoutMs: 15_000,
+  },
+  readEnv: {
+    method: 'GET',
+    route: '/env',
+    plane: 'agent',
+    lane: 'agent',
+    safety: 'read',
+    priority: -20,
+    timeoutMs: 5_000,
   },
   writeFile: {
     method: 'POST',

@@ -5,10 +5,11 @@ import type { Log } from '../log.ts';
 import { classify, type Verdict } from './classify.ts';
 import type { Access, Credentials } from './credentials.ts';
 import type { Governor } from './governor.ts';
-import type { Lane } from './lane.ts';
+import type { GovernedLane } from './lanes.ts';
 import { type Operation, type OperationName, operations } from './operations.ts';
-import { rateFacts } from './rate-hints.ts';
+import { clockSkewMs, rateFacts } from './rate-hints.ts';
 import { createRepeats, unhintedWaitMs } from './repeats.ts';
+import type { RetryBudget } from './retry-budget.ts';
 import type { Answer, Broken, Transport, WireRequest } from './transport.ts';
 
 export type Request = {
@@ -18,8 +19,8 @@ export type Request = {
   body?: unknown;
   /** Added to the operation's own time: how long the code may run. */
   runMs?: number;
-  /** Hears of a result that came after the caller had left. */
-  onOrphan?(body: unknown): void;
+  /** Hears what an attempt came to whose caller had left. */
+  onOrphan?(verdict: Verdict): void;
 };
 
 export type Perform = (
@@ -28,10 +29,8 @@ export type Perform = (
   call: Call,
 ) => Promise<Extract<Verdict, { kind: 'result' }>>;
 
-export type GovernedLane = { lane: Lane; governor: Governor };
-
 /** One attempt among those of an operation. */
-type Nth = { front: boolean; refusals: number; sent: boolean };
+type Nth = { front: boolean; refusals: number; sent: boolean; isProbe: boolean };
 
 type PerformOptions = {
   controlPlane: URL;
@@ -39,7 +38,10 @@ type PerformOptions = {
   transport: Transport;
   credentials: Pick<Credentials, 'access' | 'invalidate'>;
   laneFor(operation: Operation, sandboxId: string): GovernedLane;
+  budget: RetryBudget;
   log: Log;
+  /** Hears how far the server's clock is ahead of ours, in milliseconds. */
+  onSkew?: (skewMs: number) => void;
   now?: () => number;
   wallNow?: () => number;
   random?: () => number;
@@ -53,7 +55,9 @@ export function createPerform({
   transport,
   credentials,
   laneFor,
+  budget,
   log,
+  onSkew = () => {},
   now = () => performance.now(),
   wallNow = Date.now,
   random = Math.random,
@@ -110,11 +114,10 @@ export function createPerform({
       call.stats.attempts += 1;
       const reply = await transport.send(wireRequest(operation, request, access, call));
       const verdict = classify(operation, reply, wallNow());
-      if (verdict.kind === 'again' && verdict.why === 'auth' && access) {
-        credentials.invalidate(sandboxId, access.token);
-      }
       // Told before the slot is given back, so that the next in line already meets the pause.
       inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
+      nth.isProbe = governor.reason() === 'unavailable';
+      learn(reply, verdict, sandboxId, access);
       log.debug('attempt', {
         endpoint: `${operation.method} ${operation.route}`,
         attempt: call.stats.attempts,
@@ -128,6 +131,15 @@ export function createPerform({
     });
   };
 
+  const learn = (reply: Answer | Broken, verdict: Verdict, sandboxId: string, access: Access | undefined) => {
+    if (verdict.kind === 'result') budget.deposit();
+    if (verdict.kind === 'again' && verdict.why === 'auth' && access) {
+      credentials.invalidate(sandboxId, access.token);
+    }
+    const skewMs = reply.kind === 'answer' ? clockSkewMs(reply.headers, wallNow()) : undefined;
+    if (skewMs !== undefined) onSkew(skewMs);
+  };
+
   const pause = async (waitMs: number, failure: SandboxFailure, call: Call) => {
     call.progress(`${failure.message} Trying again.`);
     await sleep(waitMs, call.signal).catch(() => {
@@ -139,16 +151,17 @@ export function createPerform({
     const operation: Operation = operations[name];
     const repeats = createRepeats({
       blind: operation.safety === 'create' || operation.safety === 'exec',
+      budget,
       random,
     });
     for (let tries = 1; ; tries += 1) {
-      const nth = { front: tries > 1, refusals: repeats.refusals, sent: false };
+      const nth = { front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
       const running = attempt(operation, request, call, nth);
       const verdict = await unlessAbandoned(running, nth, call.signal, request.onOrphan);
       if (verdict.kind === 'result') return verdict;
       const failure = verdict.failure.with({ attempts: tries });
       if (verdict.kind !== 'again') throw failure;
-      const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now());
+      const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now(), nth.isProbe);
       if ('giveUp' in next) throw next.giveUp;
       if (next.waitMs > 0) await pause(next.waitMs, failure, call);
     }
@@ -178,7 +191,7 @@ async function unlessAbandoned(
   running: Promise<Verdict>,
   nth: Nth,
   signal: AbortSignal,
-  onOrphan: ((body: unknown) => void) | undefined,
+  onOrphan: ((verdict: Verdict) => void) | undefined,
 ): Promise<Verdict> {
   let leave = () => {};
   const abandoned = new Promise<never>((_resolve, reject) => {
@@ -187,7 +200,7 @@ async function unlessAbandoned(
       if (!nth.sent) return;
       reject(new SandboxFailure('CANCELLED', { outcome: 'unknown' }));
       running.then(
-        (verdict) => verdict.kind === 'result' && onOrphan?.(verdict.body),
+        (verdict) => onOrphan?.(verdict),
         () => undefined,
       );
     };

@@ -7,10 +7,15 @@ const MAX_HINT_MS = 86_400_000;
 /** Clocks closer than this agree: `Date` has whole seconds. */
 const SKEW_MS = 2_000;
 
-/** The server's clock as its `Date` header tells it, or ours where they agree or it says nothing. */
-function serverNow(headers: Headers, nowMs: number): number {
+/** How far the server's clock is ahead of ours by its `Date` header; undefined where it says nothing. */
+export function clockSkewMs(headers: Headers, nowMs: number): number | undefined {
   const date = Date.parse(headers['date'] ?? '');
-  return Number.isNaN(date) || Math.abs(date - nowMs) <= SKEW_MS ? nowMs : date;
+  if (Number.isNaN(date)) return undefined;
+  return Math.abs(date - nowMs) <= SKEW_MS ? 0 : date - nowMs;
+}
+
+function serverNow(headers: Headers, nowMs: number): number {
+  return nowMs + (clockSkewMs(headers, nowMs) ?? 0);
 }
 
 function sane(waitMs: number): number | undefined {

@@ -1,5 +1,6 @@
 import type { SandboxFailure } from '../contract/failures.ts';
 import type { Verdict } from './classify.ts';
+import type { RetryBudget } from './retry-budget.ts';
 
 type Again = Extract<Verdict, { kind: 'again' }>;
 
@@ -9,6 +10,8 @@ export type NextTry = { giveUp: SandboxFailure } | { waitMs: number };
 type RepeatsOptions = {
   /** Doing it twice would do harm, so a refusal that explains nothing is believed only so often. */
   blind: boolean;
+  /** Shared by all operations; only faults draw on it. */
+  budget: RetryBudget;
   random?: () => number;
 };
 
@@ -24,7 +27,7 @@ export function unhintedWaitMs(refusals: number): number {
 }
 
 /** Decides, for one operation, whether and when there is another attempt. */
-export function createRepeats({ blind, random = Math.random }: RepeatsOptions) {
+export function createRepeats({ blind, budget, random = Math.random }: RepeatsOptions) {
   let faults = 0;
   let refusals = 0;
   let renewals = 0;
@@ -40,11 +43,14 @@ export function createRepeats({ blind, random = Math.random }: RepeatsOptions) {
       refusals += 1;
       return blind && refusals > MAX_UNHINTED_REFUSALS ? undefined : unhintedWaitMs(refusals - 1);
     },
-    fault: (): number | undefined => {
+    fault: (why: 'fault' | 'not_sent', isProbe: boolean): number | undefined => {
+      // An outage that the whole lane waits out says nothing about this operation: a probe is no try.
+      if (isProbe) return 0;
       faults += 1;
-      return faults >= MAX_FAULTS
-        ? undefined
-        : random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (faults - 1));
+      if (faults >= MAX_FAULTS) return undefined;
+      const backoffMs = random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (faults - 1));
+      // What never left this machine has cost the server nothing.
+      return why === 'not_sent' ? backoffMs : Math.max(backoffMs, budget.withdraw());
     },
   };
 
@@ -52,8 +58,11 @@ export function createRepeats({ blind, random = Math.random }: RepeatsOptions) {
     get refusals() {
       return refusals;
     },
-    /** `leftMs` is what remains of the call's time: a wait that is longer is reported, not slept. */
-    next(verdict: Again, leftMs: number): NextTry {
+    /**
+     * `leftMs` is what remains of the call's time: a wait that is longer is reported, not slept. `isProbe` says
+     * that the lane is closed for an outage, so that its breaker decides when the next attempt goes.
+     */
+    next(verdict: Again, leftMs: number, isProbe: boolean): NextTry {
       switch (verdict.why) {
         case 'auth':
           return after.auth() === undefined ? { giveUp: verdict.failure } : { waitMs: 0 };
@@ -66,7 +75,7 @@ export function createRepeats({ blind, random = Math.random }: RepeatsOptions) {
         }
         case 'fault':
         case 'not_sent': {
-          const waitMs = after.fault();
+          const waitMs = after.fault(verdict.why, isProbe);
           if (waitMs !== undefined && waitMs <= leftMs) return { waitMs };
           return { giveUp: verdict.failure.with({ retryAfterSeconds: BACKOFF_CAP_MS / 1000 }) };
         }

@@ -75,7 +75,7 @@ const table: readonly Row[] = [
     reply: cut(200),
     read: 'again:fault',
     idempotent: 'result',
-    create: 'unknown:INVALID_RESPONSE',
+    create: 'unknown:INVALID_RESPONSE:unknown',
     exec: 'fail:INVALID_RESPONSE:performed',
   },
   {
@@ -83,7 +83,7 @@ const table: readonly Row[] = [
     reply: answer(200),
     read: 'again:fault',
     idempotent: 'result',
-    create: 'unknown:INVALID_RESPONSE',
+    create: 'unknown:INVALID_RESPONSE:unknown',
     exec: 'fail:INVALID_RESPONSE:performed',
   },
   { signal: '204 without a body', reply: answer(204), ...all('result') },
