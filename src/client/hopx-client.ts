@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 import type { Call } from '../contract/call.ts';
 import { type Outcome, SandboxFailure } from '../contract/failures.ts';
@@ -18,7 +19,8 @@ import { createCredentials } from './credentials.ts';
 import { type Fingerprint, type Journal, noJournal } from './journal.ts';
 import { createLanes, hopxRates, type Rates } from './lanes.ts';
 import { createLifetimes } from './lifetimes.ts';
-import { createPerform } from './perform.ts';
+import type { OperationName } from './operations.ts';
+import { createPerform, type Request } from './perform.ts';
 import { type CreateEnd, createReconciler, OWNER_VARIABLE } from './reconcile.ts';
 import { createRetryBudget } from './retry-budget.ts';
 import { createTransport } from './transport.ts';
@@ -85,6 +87,8 @@ export function createHopxClient({
   const transport = createTransport({ socketPath });
   const lanes = createLanes(rates, maxConcurrency);
   const closing = new AbortController();
+  // All of the client's own calls listen to it.
+  setMaxListeners(0, closing.signal);
   const known = new Set<string>();
   const deletions = new Set<Promise<unknown>>();
   let skewMs = 0;
@@ -99,7 +103,7 @@ export function createHopxClient({
   const credentials = createCredentials({
     controlPlane,
     onSecret,
-    renew: async (sandboxId) => parse(tokenReply, await perform('refreshToken', { sandboxId }, ownCall())),
+    renew: (sandboxId) => ask(tokenReply, 'refreshToken', { sandboxId }, ownCall()),
     lookUp: (sandboxId) => getSandbox(sandboxId, ownCall()),
   });
 
@@ -117,8 +121,14 @@ export function createHopxClient({
     ...(sleep !== undefined && { sleep }),
   });
 
-  const getSandbox = async (sandboxId: string, call: Call) =>
-    parse(sandboxReply, await perform('getSandbox', { sandboxId }, call));
+  const ask = async <T>(
+    schema: z.ZodType<T>,
+    name: OperationName,
+    request: Request,
+    call: Call,
+  ): Promise<T> => parse(schema, await perform(name, { ...request, isReply: matches(schema) }, call));
+
+  const getSandbox = (sandboxId: string, call: Call) => ask(sandboxReply, 'getSandbox', { sandboxId }, call);
 
   const listAll = async (
     operation: 'listSandboxes' | 'findSandboxes',
@@ -128,7 +138,7 @@ export function createHopxClient({
     let cursor: string | undefined;
     for (let page = 0; page < MAX_PAGES; page += 1) {
       const query = { limit: String(PAGE_SIZE), ...(cursor !== undefined && { cursor }) };
-      const reply = parse(listReply, await perform(operation, { query }, call));
+      const reply = await ask(listReply, operation, { query }, call);
       found.push(...reply.data);
       if (!reply.has_more || !reply.next_cursor || reply.next_cursor === cursor) break;
       cursor = reply.next_cursor;
@@ -221,7 +231,11 @@ export function createHopxClient({
     deleteSandbox,
     async execute(sandboxId, request, call) {
       const runMs = (request.timeout ?? 0) * 1000;
-      const result = await perform('execute', { sandboxId, body: request, runMs }, call);
+      const result = await perform(
+        'execute',
+        { sandboxId, body: request, isReply: matches(executeReply), runMs },
+        call,
+      );
       const { status: httpStatus, requestId } = result;
       const reply = parse(executeReply, result, 'performed');
       return { reply, httpStatus, ...(requestId !== undefined && { requestId }) };
@@ -266,12 +280,12 @@ function after(ms: number): { promise: Promise<void>; cancel(): void } {
   return { promise, cancel };
 }
 
-type Schema<T> = {
-  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { message: string } };
-};
+function matches(schema: z.ZodType): (body: unknown) => boolean {
+  return (body) => schema.safeParse(body).success;
+}
 
 function parse<T>(
-  schema: Schema<T>,
+  schema: z.ZodType<T>,
   { status, body }: { status: number; body: unknown },
   outcome: Outcome = 'not_performed',
 ): T {

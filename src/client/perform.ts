@@ -17,6 +17,8 @@ export type Request = {
   sandboxId?: string;
   query?: Readonly<Record<string, string>>;
   body?: unknown;
+  /** Whether a success is one of the contract; one that is not counts as unreadable. */
+  isReply?(body: unknown): boolean;
   /** Added to the operation's own time: how long the code may run. */
   runMs?: number;
   /** Hears what an attempt came to whose caller had left. */
@@ -113,7 +115,7 @@ export function createPerform({
       call.stats.queuedMs += queuedMs;
       call.stats.attempts += 1;
       const reply = await transport.send(wireRequest(operation, request, access, call));
-      const verdict = classify(operation, reply, wallNow());
+      const verdict = classify(operation, readable(reply, request), wallNow());
       // Told before the slot is given back, so that the next in line already meets the pause.
       inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
       nth.isProbe = governor.reason() === 'unavailable';
@@ -166,6 +168,12 @@ export function createPerform({
       if (next.waitMs > 0) await pause(next.waitMs, failure, call);
     }
   };
+}
+
+function readable(reply: Answer | Broken, { isReply }: Request): Answer | Broken {
+  if (reply.kind === 'broken' || reply.status >= 300 || isReply === undefined || isReply(reply.body))
+    return reply;
+  return { ...reply, body: undefined };
 }
 
 function inform(

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
@@ -70,6 +71,7 @@ export function createReconciler({
 }: ReconcilerOptions): Reconciler {
   const open = new Set<Promise<unknown>>();
   const hurry = new AbortController();
+  setMaxListeners(0, hurry.signal);
 
   const track = <T>(work: Promise<T>): Promise<T> => {
     const settled: Promise<unknown> = work.catch(() => {}).finally(() => open.delete(settled));
@@ -103,14 +105,17 @@ export function createReconciler({
 
   const look = async (intent: Fingerprint, call: Call): Promise<SandboxReply | undefined> => {
     const startedMs = now();
+    let found: SandboxReply[] | undefined;
     for (const atMs of LOOKS_MS) {
       const waitMs = startedMs + atMs - now();
       if (now() + waitMs > call.deadlineMs) throw new SandboxFailure('REQUEST_TIMEOUT');
       call.progress('The answer to the creation was lost; looking whether the sandbox exists.');
       await sleep(Math.max(0, waitMs), call.signal);
-      const [oldest] = await find(intent, owner, call).catch(() => []);
-      if (oldest !== undefined) return oldest;
+      found = await find(intent, owner, call).catch(() => undefined);
+      if (found?.[0] !== undefined) return found[0];
     }
+    // Only a list that was read proves that the sandbox is not there.
+    if (found === undefined) throw new SandboxFailure('SERVICE_UNAVAILABLE');
     return undefined;
   };
 

@@ -41,11 +41,11 @@ export const sandboxReply = z.looseObject({
 });
 export type SandboxReply = z.output<typeof sandboxReply>;
 
-/** `GET /v1/sandboxes` (DOC); `data` may be null and may hold nulls (SDK changelogs). */
+/** `GET /v1/sandboxes` (DOC); `data` may be null and may hold nulls (SDK changelogs), but it is there. */
 export const listReply = z.looseObject({
   data: z
     .array(z.unknown())
-    .nullish()
+    .nullable()
     .transform((entries) => (entries ?? []).flatMap((entry) => sandboxReply.safeParse(entry).data ?? [])),
   has_more: z.boolean().nullish(),
   next_cursor: z.string().nullish(),
@@ -73,31 +73,33 @@ export type ExecuteRequest = z.input<typeof executeRequest>;
  * The reply to `/execute` (OAS `main.ExecuteResponse`). It comes with 200, and for failing code also with
  * 500 or 408 (DOC). From `ended_by` on the fields are the embedded engine's own additions.
  */
-export const executeReply = z.looseObject({
-  success: z.boolean().nullish(),
-  stdout: z.string().nullish(),
-  stderr: z.string().nullish(),
-  exit_code: z.number().nullish(),
-  execution_time: z.number().nullish(),
-  result: z.string().nullish(),
-  png: z.string().nullish(),
-  svg: z.string().nullish(),
-  html: z.string().nullish(),
-  markdown: z.string().nullish(),
-  json: z.unknown().optional(),
-  code: z.string().nullish(),
-  ended_by: z.enum(['timeout', 'memory', 'cancel']).nullish(),
-  variables_lost: z.boolean().nullish(),
-  truncated: z
-    .array(
-      z.object({
-        stream: z.enum(['stdout', 'stderr']),
-        total_chars: z.number(),
-        full_output_path: z.string().nullish(),
-      }),
-    )
-    .nullish(),
-});
+export const executeReply = z
+  .looseObject({
+    success: z.boolean().nullish(),
+    stdout: z.string().nullish(),
+    stderr: z.string().nullish(),
+    exit_code: z.number().nullish(),
+    execution_time: z.number().nullish(),
+    result: z.string().nullish(),
+    png: z.string().nullish(),
+    svg: z.string().nullish(),
+    html: z.string().nullish(),
+    markdown: z.string().nullish(),
+    json: z.unknown().optional(),
+    code: z.string().nullish(),
+    ended_by: z.enum(['timeout', 'memory', 'cancel']).nullish(),
+    variables_lost: z.boolean().nullish(),
+    truncated: z
+      .array(
+        z.object({
+          stream: z.enum(['stdout', 'stderr']),
+          total_chars: z.number(),
+          full_output_path: z.string().nullish(),
+        }),
+      )
+      .nullish(),
+  })
+  .refine((reply) => reply.exit_code != null || reply.success != null, 'says neither exit_code nor success');
 export type ExecuteReply = z.output<typeof executeReply>;
 
 /** `PATCH /env` and `PUT /env` on the agent. */
