@@ -70,11 +70,11 @@ export function createLane({
   const tell = () => {
     const waitMs = governor.wait(false);
     if (waitMs === 0) return;
-    const why = governor.reason() === 'unavailable' ? 'waiting out an outage' : 'rate limited';
+    const why = governor.reason() === 'unavailable' ? 'waiting out an outage of' : 'rate limited by';
     const seconds = Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
     let ahead = 0;
     for (const { ticket } of waiting.values()) {
-      ticket.progress(`${why} of the sandbox API${seconds}, ${ahead} calls ahead`);
+      ticket.progress(`${why} the sandbox API${seconds}, ${ahead} calls ahead`);
       ahead += 1;
     }
   };
