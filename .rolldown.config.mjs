@@ -6,5 +6,5 @@ cpSync('src/engine/guest/agent.py', 'dist/agent.py');
 export default {
   input: 'src/main.ts',
   platform: 'node',
-  output: { dir: 'dist', format: 'esm', minify: true, chunkFileNames: '[name].js', legalComments: 'inline' },
+  output: { dir: 'dist', format: 'esm', minify: true, chunkFileNames: '[name].js', comments: { legal: true } },
 };

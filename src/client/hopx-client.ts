@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Call } from '../contract/call.ts';
 import { type Outcome, SandboxFailure } from '../contract/failures.ts';
 import {
@@ -14,14 +14,12 @@ import {
   tokenReply,
 } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
-import type { Verdict } from './classify.ts';
+import { createCreation } from './creation.ts';
 import { createCredentials } from './credentials.ts';
 import { type Fingerprint, type Journal, noJournal } from './journal.ts';
 import { createLanes, hopxRates, type Rates } from './lanes.ts';
-import { createLifetimes } from './lifetimes.ts';
 import type { OperationName } from './operations.ts';
 import { createPerform, type Request } from './perform.ts';
-import { type CreateEnd, createReconciler, OWNER_VARIABLE } from './reconcile.ts';
 import { createRetryBudget } from './retry-budget.ts';
 import { createTransport } from './transport.ts';
 
@@ -66,10 +64,6 @@ const SETTLE_MS = 6_000;
 const PAGE_SIZE = 100;
 /** More sandboxes than any documented quota; a server that pages for ever must not hold a call. */
 const MAX_PAGES = 20;
-/** States in which a new sandbox will never run (hopx-api §3.1). */
-const STILLBORN = new Set(['error', 'failed']);
-const envReply = z.looseObject({ env_vars: z.looseObject({ [OWNER_VARIABLE]: z.string().optional() }) });
-
 /** The queued client: every operation through its lane, at most once where it runs code. */
 export function createHopxClient({
   baseUrl,
@@ -89,7 +83,6 @@ export function createHopxClient({
   const closing = new AbortController();
   // All of the client's own calls listen to it.
   setMaxListeners(0, closing.signal);
-  const known = new Set<string>();
   const deletions = new Set<Promise<unknown>>();
   let skewMs = 0;
 
@@ -172,60 +165,25 @@ export function createHopxClient({
     return deletion;
   };
 
-  const reconciler = createReconciler({
+  const creation = createCreation({
     owner,
-    lifetimes: createLifetimes(),
     journal,
-    isKnown: (sandboxId) => known.has(sandboxId),
+    perform,
     ownCall,
     log,
     serverNow: () => Date.now() + skewMs,
     ...(sleep !== undefined && { sleep }),
-    api: {
-      post: (request, call, onOrphan) =>
-        perform(
-          'createSandbox',
-          { body: request, onOrphan: (verdict) => onOrphan(endOf(verdict)) },
-          call,
-        ).then(endOf, endOfFailure),
+    sandboxes: {
       list: (call) => listAll('findSandboxes', call),
       get: getSandbox,
       delete: deleteSandbox,
-      ownerOf: async (sandboxId, call) => {
-        const reply = await perform('readEnv', { sandboxId }, call).catch(() => undefined);
-        return envReply.safeParse(reply?.body).data?.env_vars[OWNER_VARIABLE];
-      },
     },
+    accept: credentials.remember,
+    deletions,
   });
 
-  const createUsable = async (request: CreateRequest, call: Call): Promise<SandboxReply> => {
-    const sandbox = await reconciler.create(request, call);
-    known.add(sandbox.id);
-    try {
-      if (STILLBORN.has(sandbox.status)) {
-        const message = `The sandbox was created in the state "${sandbox.status}" and was deleted again.`;
-        throw new SandboxFailure('SERVICE_UNAVAILABLE', { message, endpoint: 'POST /v1/sandboxes' });
-      }
-      credentials.remember(sandbox);
-      return sandbox;
-    } catch (error) {
-      await deleteSandbox(sandbox.id, ownCall()).catch(() => {});
-      throw error;
-    }
-  };
-
   return {
-    async createSandbox(request, call) {
-      try {
-        return await createUsable(request, call);
-      } catch (error) {
-        // A deletion that is under way is about to make room.
-        const isFull = error instanceof SandboxFailure && error.code === 'RESOURCE_LIMIT_ERROR';
-        if (!isFull || deletions.size === 0) throw error;
-        await Promise.all(deletions);
-        return createUsable(request, call);
-      }
-    },
+    createSandbox: creation.create,
     getSandbox,
     listSandboxes: (call) => listAll('listSandboxes', call),
     deleteSandbox,
@@ -243,32 +201,16 @@ export function createHopxClient({
     async writeFile(sandboxId, path, content, call) {
       await perform('writeFile', { sandboxId, body: { path, content, overwrite: true } }, call);
     },
-    sweep: reconciler.sweep,
+    sweep: creation.sweep,
     async close() {
       const { promise: late, cancel } = after(SETTLE_MS);
-      await Promise.race([reconciler.settle(), late]);
+      await Promise.race([creation.settle(), late]);
       cancel();
       closing.abort();
       lanes.close();
       await transport.close();
     },
   };
-}
-
-function endOf(verdict: Verdict): CreateEnd {
-  if (verdict.kind !== 'result') return endOfFailure(verdict.failure);
-  try {
-    return { kind: 'made', reply: parse(sandboxReply, verdict, 'unknown') };
-  } catch (error) {
-    return endOfFailure(error);
-  }
-}
-
-function endOfFailure(error: unknown): CreateEnd {
-  const failure =
-    error instanceof SandboxFailure ? error : new SandboxFailure('INTERNAL_ERROR', { cause: error });
-  if (failure.facts.outcome !== 'unknown') return { kind: 'nothing', failure };
-  return { kind: failure.code === 'CANCELLED' ? 'abandoned' : 'doubt', failure };
 }
 
 function after(ms: number): { promise: Promise<void>; cancel(): void } {

@@ -129,7 +129,9 @@ async function checkCloud(config: Config): Promise<Finding> {
 
 async function probeEngine(): Promise<{ isolation: string; languages: readonly Language[] }> {
   const { openLauncher } = await import('../engine/sandbox/launcher.ts');
-  return openLauncher();
+  const launcher = await openLauncher();
+  launcher.close();
+  return launcher;
 }
 
 async function checkEngine(probe: typeof probeEngine): Promise<Finding> {
@@ -177,7 +179,7 @@ async function install(
   }
   const rights = process.getuid?.() === 0 ? [] : ['sudo'];
   const commands = [...('prepare' in manager ? [manager.prepare] : []), [...manager.install, ...packages]];
-  const typed = commands.map((command) => [...rights, ...command].join(' ')).join(' && ');
+  const typed = commands.map((command) => [...rights, ...command].join(' ')).join('; ');
   if (!(await approve(`Run \`${typed}\`?`))) {
     write(`  → Not installed. To do it yourself: ${typed}\n`);
     return;

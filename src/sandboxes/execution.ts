@@ -26,7 +26,11 @@ export async function readExecution(
     const cutBefore = reply.truncated?.find((cut) => cut.stream === stream);
     const { shown, totalChars, isCut } = boundOutput(text, limitChars);
     if (!isCut && cutBefore === undefined) return shown;
-    const path = cutBefore?.full_output_path ?? (await keep(`${program.executionId}.${stream}.txt`, text));
+    // What was cut before it came here is not all there is, and no use to keep.
+    const path =
+      cutBefore === undefined
+        ? await keep(`${program.executionId}.${stream}.txt`, text)
+        : (cutBefore.full_output_path ?? undefined);
     truncated.push({
       stream,
       shown_chars: shown.length,

@@ -84,7 +84,8 @@ export function createExecutions({
     };
     const { reply, httpStatus, requestId } = await api.execute(sandboxId, request, call);
     const wire = { endpoint: 'POST /execute', httpStatus, ...(requestId !== undefined && { requestId }) };
-    return concluded(await readExecution(program, reply, outputLimitChars, keep), program, wire);
+    const told = httpStatus === 408 ? { ...reply, code: 'EXECUTION_TIMEOUT' } : reply;
+    return concluded(await readExecution(program, told, outputLimitChars, keep), program, wire);
   };
 
   const afterFailure = (error: unknown, program: Program, seconds: number): Executed => {

@@ -122,7 +122,7 @@ export function createSandboxes({
     defaultSandbox = creation;
     try {
       const sandbox = await creation;
-      defaultId = sandbox.sandbox_id;
+      if (defaultSandbox === creation) defaultId = sandbox.sandbox_id;
       return sandbox;
     } catch (error) {
       if (defaultSandbox === creation) defaultSandbox = undefined;
