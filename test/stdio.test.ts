@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -54,6 +56,7 @@ async function connect(env: Record<string, string> = {}) {
   await client.listTools();
   return {
     stderr: () => stderr,
+    pid: () => transport.pid ?? 0,
     call: async (name: string, args: Record<string, unknown> = {}) =>
       resultShape.parse(await client.callTool({ name, arguments: args })).structuredContent,
   };
@@ -70,7 +73,10 @@ async function connectToCloud(
     ...script,
   }));
   closers.push(server.close);
-  return { server, session: await connect({ HOPX_API_KEY: SECRET, HOPX_BASE_URL: server.url }) };
+  return {
+    server,
+    session: await connect({ HOPX_API_KEY: SECRET, HOPX_BASE_URL: server.url, XDG_STATE_HOME: '/dev/null' }),
+  };
 }
 
 const SECRET = 'hopx_live_abcdefghijkl.s3cr3t-s3cr3t-s3cr3t';
@@ -175,6 +181,20 @@ describe('an agent and a HopX API', () => {
     expect(server.received('DELETE /v1/sandboxes/{id}')).toHaveLength(1);
     expect(session.stderr()).toContain('"attempt"');
     expect(JSON.stringify(results) + session.stderr()).not.toContain('s3cr3t');
+  });
+});
+
+describe('a server that was killed', () => {
+  test('leaves a note, and the next one deletes its cloud sandboxes', async () => {
+    const state = mkdtempSync(join(tmpdir(), 'state-'));
+    closers.push(async () => rmSync(state, { recursive: true }));
+    const { server } = await connectToCloud({});
+    const env = { HOPX_API_KEY: SECRET, HOPX_BASE_URL: server.url, XDG_STATE_HOME: state };
+    const killed = await connect(env);
+    await killed.call('create_sandbox');
+    process.kill(killed.pid(), 'SIGKILL');
+    await connect(env);
+    await expect.poll(() => server.received('DELETE /v1/sandboxes/{id}').length, { timeout: 8_000 }).toBe(1);
   });
 });
 

@@ -49,11 +49,19 @@ export function createCreation(options: CreationOptions): Creation {
     isKnown: (sandboxId) => known.has(sandboxId),
     api: {
       ...sandboxes,
-      post: (body, call, onOrphan) =>
-        perform('createSandbox', { body, onOrphan: (verdict) => onOrphan(endOf(verdict)) }, call).then(
-          endOf,
-          endOfFailure,
-        ),
+      post: async (body, call, onOrphan) => {
+        let hasLeft = false;
+        const onLeave = () => {
+          hasLeft = true;
+        };
+        try {
+          const request = { body, onLeave, onOrphan: (verdict: Verdict) => onOrphan(endOf(verdict)) };
+          return endOf(await perform('createSandbox', request, call));
+        } catch (error) {
+          const end = endOfFailure(error);
+          return hasLeft && end.kind === 'doubt' ? { ...end, kind: 'abandoned' } : end;
+        }
+      },
       ownerOf: async (sandboxId, call) => {
         const reply = await perform('readEnv', { sandboxId }, call).catch(() => undefined);
         return envReply.safeParse(reply?.body).data?.env_vars[OWNER_VARIABLE];
@@ -105,5 +113,5 @@ function endOfFailure(error: unknown): CreateEnd {
   const failure =
     error instanceof SandboxFailure ? error : new SandboxFailure('INTERNAL_ERROR', { cause: error });
   if (failure.facts.outcome !== 'unknown') return { kind: 'nothing', failure };
-  return { kind: failure.code === 'CANCELLED' ? 'abandoned' : 'doubt', failure };
+  return { kind: 'doubt', failure };
 }

@@ -11,6 +11,7 @@ import { clockSkewMs, rateFacts } from './rate-hints.ts';
 import { createRepeats, unhintedWaitMs } from './repeats.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import type { Answer, Broken, Transport, WireRequest } from './transport.ts';
+import { unlessLeft } from './unless-left.ts';
 
 export type Request = {
   /** Which sandbox, where the route names one. */
@@ -21,6 +22,8 @@ export type Request = {
   isReply?(body: unknown): boolean;
   /** Added to the operation's own time: how long the code may run. */
   runMs?: number;
+  /** Told when the caller leaves while an attempt is in flight. */
+  onLeave?(): void;
   /** Hears what an attempt came to whose caller had left. */
   onOrphan?(verdict: Verdict): void;
 };
@@ -32,7 +35,7 @@ export type Perform = (
 ) => Promise<Extract<Verdict, { kind: 'result' }>>;
 
 /** One attempt among those of an operation. */
-type Nth = { front: boolean; refusals: number; sent: boolean; isProbe: boolean };
+type Nth = { body: string | undefined; front: boolean; refusals: number; sent: boolean; isProbe: boolean };
 
 type PerformOptions = {
   controlPlane: URL;
@@ -50,6 +53,9 @@ type PerformOptions = {
   sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 };
 
+/** Bodies that wait, all lanes together; a thousand calls with programs of 8 KiB. */
+const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
+
 /** Carries an operation through as many attempts as the decision table allows inside the call's deadline. */
 export function createPerform({
   controlPlane,
@@ -65,9 +71,12 @@ export function createPerform({
   random = Math.random,
   sleep = (ms, signal) => delay(ms, undefined, { signal }),
 }: PerformOptions): Perform {
+  let queuedBytes = 0;
+
   const wireRequest = (
     operation: Operation,
     request: Request,
+    body: string | undefined,
     access: Access | undefined,
     call: Call,
   ): WireRequest => {
@@ -85,9 +94,9 @@ export function createPerform({
         accept: 'application/json',
         'user-agent': 'hopx-sandbox-mcp',
         ...(access === undefined ? { 'x-api-key': apiKey } : { authorization: `Bearer ${access.token}` }),
-        ...(request.body !== undefined && { 'content-type': 'application/json' }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
       },
-      ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+      ...(body !== undefined && { body }),
       timeoutMs: isBounded
         ? Math.min(operation.timeoutMs, leftMs)
         : operation.timeoutMs + (request.runMs ?? 0),
@@ -101,6 +110,7 @@ export function createPerform({
     const access = operation.plane === 'agent' ? await credentials.access(sandboxId) : undefined;
     const { lane, governor } = laneFor(operation, sandboxId);
     const queuedAt = now();
+    const leaveQueue = queueBytes(nth.body?.length ?? 0);
     const ticket = {
       priority: operation.priority,
       key: sandboxId,
@@ -109,28 +119,44 @@ export function createPerform({
       deadlineMs: call.deadlineMs,
       progress: call.progress,
     };
-    return lane.attempt(ticket, async () => {
-      nth.sent = true;
-      const queuedMs = now() - queuedAt;
-      call.stats.queuedMs += queuedMs;
-      call.stats.attempts += 1;
-      const reply = await transport.send(wireRequest(operation, request, access, call));
-      const verdict = classify(operation, readable(reply, request), wallNow());
-      // Told before the slot is given back, so that the next in line already meets the pause.
-      inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
-      nth.isProbe = governor.reason() === 'unavailable';
-      learn(reply, verdict, sandboxId, access);
-      log.debug('attempt', {
-        endpoint: `${operation.method} ${operation.route}`,
-        attempt: call.stats.attempts,
-        verdict: verdict.kind === 'again' ? verdict.why : verdict.kind,
-        status: reply.kind === 'answer' ? reply.status : reply.errorCode,
-        queued_ms: Math.round(queuedMs),
-        ms: Math.round(reply.elapsedMs),
-        request_id: 'failure' in verdict ? verdict.failure.facts.requestId : undefined,
-      });
-      return verdict;
-    });
+    return lane
+      .attempt(ticket, async () => {
+        nth.sent = true;
+        leaveQueue();
+        const queuedMs = now() - queuedAt;
+        call.stats.queuedMs += queuedMs;
+        call.stats.attempts += 1;
+        const reply = await transport.send(wireRequest(operation, request, nth.body, access, call));
+        const verdict = classify(operation, readable(reply, request), wallNow());
+        // Told before the slot is given back, so that the next in line already meets the pause.
+        inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
+        nth.isProbe = governor.reason() === 'unavailable';
+        learn(reply, verdict, sandboxId, access);
+        log.debug('attempt', {
+          endpoint: `${operation.method} ${operation.route}`,
+          attempt: call.stats.attempts,
+          verdict: verdict.kind === 'again' ? verdict.why : verdict.kind,
+          status: reply.kind === 'answer' ? reply.status : reply.errorCode,
+          queued_ms: Math.round(queuedMs),
+          ms: Math.round(reply.elapsedMs),
+          request_id: 'failure' in verdict ? verdict.failure.facts.requestId : undefined,
+        });
+        return verdict;
+      })
+      .finally(leaveQueue);
+  };
+
+  /** Counts a waiting body until it leaves the queue; refuses what would take too much memory. */
+  const queueBytes = (bytes: number): (() => void) => {
+    if (queuedBytes > 0 && queuedBytes + bytes > MAX_QUEUED_BYTES) {
+      throw new SandboxFailure('QUEUE_FULL', { retryAfterSeconds: 1 });
+    }
+    queuedBytes += bytes;
+    let counted = bytes;
+    return () => {
+      queuedBytes -= counted;
+      counted = 0;
+    };
   };
 
   const learn = (reply: Answer | Broken, verdict: Verdict, sandboxId: string, access: Access | undefined) => {
@@ -151,15 +177,21 @@ export function createPerform({
 
   return async (name, request, call) => {
     const operation: Operation = operations[name];
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     const repeats = createRepeats({
       blind: operation.safety === 'create' || operation.safety === 'exec',
       budget,
       random,
     });
     for (let tries = 1; ; tries += 1) {
-      const nth = { front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
-      const running = attempt(operation, request, call, nth);
-      const verdict = await unlessAbandoned(running, nth, call.signal, request.onOrphan);
+      const nth = { body, front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
+      const verdict = await unlessLeft(attempt(operation, request, call, nth), {
+        isSent: () => nth.sent,
+        signal: call.signal,
+        // A run of code outlives its call anyway, and reads and deletions are bounded on the wire.
+        ...(operation.safety === 'create' && { leftMs: call.deadlineMs - now() }),
+        ...request,
+      });
       if (verdict.kind === 'result') return verdict;
       const failure = verdict.failure.with({ attempts: tries });
       if (verdict.kind !== 'again') throw failure;
@@ -191,32 +223,5 @@ function inform(
     governor.onFault();
   } else {
     governor.onSuccess();
-  }
-}
-
-/** The caller may leave at once; what is in flight goes on, and a result that comes too late is handed over. */
-async function unlessAbandoned(
-  running: Promise<Verdict>,
-  nth: Nth,
-  signal: AbortSignal,
-  onOrphan: ((verdict: Verdict) => void) | undefined,
-): Promise<Verdict> {
-  let leave = () => {};
-  const abandoned = new Promise<never>((_resolve, reject) => {
-    leave = () => {
-      // What still waits is refused by its lane, which knows that nothing happened.
-      if (!nth.sent) return;
-      reject(new SandboxFailure('CANCELLED', { outcome: 'unknown' }));
-      running.then(
-        (verdict) => onOrphan?.(verdict),
-        () => undefined,
-      );
-    };
-  });
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    return await Promise.race([running, abandoned]);
-  } finally {
-    signal.removeEventListener('abort', leave);
   }
 }

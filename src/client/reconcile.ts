@@ -184,7 +184,7 @@ export function createReconciler({
         case 'made':
           return accept(intent, end.reply, wasInDoubt);
         case 'abandoned':
-          throw end.failure;
+          throw recoverable(end.failure);
         case 'nothing':
           throw giveUp(intent, end.failure, wasInDoubt);
         case 'doubt': {

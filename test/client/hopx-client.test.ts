@@ -280,3 +280,71 @@ describe('the control plane', () => {
     expect(server.received('GET /v1/sandboxes')).toHaveLength(3);
   });
 });
+
+describe('a create', () => {
+  test('whose API never answers is answered inside the call’s budget, and deleted when it comes', async () => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { client, server } = await setUp({
+      'POST /v1/sandboxes': async () => {
+        await held;
+        return { status: 201, body: sandboxBody('http://127.0.0.1:1') };
+      },
+      'DELETE /v1/sandboxes/{id}': { body: { status: 'deleted' } },
+    });
+    const startedMs = performance.now();
+    const creating = failureOf(client.createSandbox({ template_name: 't' }, newCall({ budgetMs: 300 })));
+    expect(await creating).toMatchObject({
+      code: 'REQUEST_TIMEOUT',
+      facts: { outcome: 'unknown', retryable: true },
+    });
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    release();
+    await expect.poll(() => server.received('DELETE /v1/sandboxes/{id}').length).toBe(1);
+  });
+
+  test('that hits the quota while a deletion is under way waits for it and goes through', async () => {
+    const { client } = await setUp({
+      'POST /v1/sandboxes': (_request, nth) =>
+        nth === 0
+          ? refusal(429, 'RESOURCE_LIMIT_ERROR')
+          : { status: 201, body: sandboxBody('http://127.0.0.1:1') },
+      'DELETE /v1/sandboxes/{id}': async () => {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return { body: { status: 'deleted' } };
+      },
+    });
+    const deleting = client.deleteSandbox('old', newCall());
+    expect(await client.createSandbox({ template_name: 't' }, newCall())).toMatchObject({ id: 'sbx1' });
+    await deleting;
+  });
+
+  test('that ends in a state that never runs is deleted and told', async () => {
+    const { client, server } = await setUp({
+      'POST /v1/sandboxes': { status: 201, body: sandboxBody('http://127.0.0.1:1', { status: 'failed' }) },
+      'DELETE /v1/sandboxes/{id}': { body: { status: 'deleted' } },
+    });
+    expect(await failureOf(client.createSandbox({ template_name: 't' }, newCall()))).toMatchObject({
+      code: 'SERVICE_UNAVAILABLE',
+    });
+    expect(server.received('DELETE /v1/sandboxes/{id}')).toHaveLength(1);
+  });
+});
+
+test('bodies that wait are bounded together: a flood is refused, what waits goes through', async () => {
+  const { client, server } = await setUp({
+    'POST /execute': (_request, nth) =>
+      nth === 0 ? refusal(429, 'RATE_LIMIT_EXCEEDED', { retry_after: 0.5 }) : { body: ran },
+  });
+  await client.createSandbox({ template_name: 't' }, newCall());
+  const code = 'x'.repeat(1024 * 1024);
+  const ends = await Promise.allSettled(
+    Array.from({ length: 30 }, () => client.execute('sbx1', { code }, newCall())),
+  );
+  const refused = ends.filter((end) => end.status === 'rejected').map((end) => end.reason.code);
+  expect(new Set(refused)).toEqual(new Set(['QUEUE_FULL']));
+  expect(ends.length - refused.length).toBeGreaterThanOrEqual(8);
+  expect(server.received('POST /execute').length).toBe(ends.length - refused.length + 1);
+});
