@@ -1,14 +1,16 @@
 import { z } from 'zod';
-import type { Execution, Sandbox } from '../src/contract/results.ts';
+import type { Execution, FileContent, Sandbox } from '../src/contract/results.ts';
 import type { Executed } from '../src/sandboxes/executions.ts';
 import { describeSandbox } from './sandbox-shape.ts';
 import { type Answer, defineTool } from './tool.ts';
+
+const filePath = z.string().min(1).max(1_000);
 
 export const executeCode = defineTool({
   name: 'execute_code',
   title: 'Execute code',
   description: `Runs Python, JavaScript, Bash or Go code in an isolated sandbox and returns its output.
-Without sandbox_id it uses this session's default sandbox, made on first use. Files under /workspace stay for later calls. Python keeps its variables and imports from call to call, and the value of the last expression comes back as result; every JavaScript, Bash or Go run starts fresh. Figures drawn with matplotlib come back as images.
+Without sandbox_id it uses this session's default sandbox, made on first use. Files under /workspace stay for later calls. Python keeps its variables and imports from call to call, and the value of the last expression comes back as result; every JavaScript, Bash or Go run starts fresh. Figures drawn with matplotlib come back as images. files are written before the run, artifacts lists what it made or changed, and read_paths returns chosen files: one call does a whole data task.
 Code that fails or runs out of time is an error that carries the output so far; it is never run a second time by itself. A run that outlasts this call answers with status "running" and an execution_id: call again with only that execution_id to wait on, or with cancel true to stop it.`,
   input: z
     .strictObject({
@@ -33,6 +35,22 @@ Code that fails or runs out of time is an error that carries the output so far; 
         .max(300)
         .default(60)
         .describe('The code is stopped after this many seconds; its output so far comes back.'),
+      files: z
+        .array(
+          z.strictObject({
+            path: filePath,
+            content: z.string().optional(),
+            content_base64: z.base64().optional(),
+          }),
+        )
+        .max(20)
+        .optional()
+        .describe('Files to write before the run; paths relative to /workspace.'),
+      read_paths: z
+        .array(filePath)
+        .max(10)
+        .optional()
+        .describe('Files to return after the run, bounded; pictures come as images.'),
       env: z
         .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
         .optional()
@@ -67,6 +85,12 @@ Code that fails or runs out of time is an error that carries the output so far; 
         timeoutSeconds: input.timeout_seconds,
         env: input.env,
         workdir: input.workdir,
+        files: input.files?.map(({ path, content, content_base64: contentBase64 }) => ({
+          path,
+          content,
+          contentBase64,
+        })),
+        readPaths: input.read_paths,
       },
       call,
     );
@@ -106,6 +130,12 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
       ({ stream, total_chars: total, full_output_path: path }) =>
         `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it is in ${path} in the sandbox`}.`,
     ),
+    ...(execution.artifacts === undefined
+      ? []
+      : [
+          `Files made or changed: ${execution.artifacts.map(({ path, size }) => `${path} (${size} bytes)`).join(', ')}`,
+        ]),
+    ...(execution.files ?? []).map(describeFile),
     ...(sandbox === undefined ? [] : [`Default sandbox ${describeSandbox(sandbox)}`]),
   ];
   const streams = [
@@ -119,4 +149,19 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
 
 function section(name: string, text: string | undefined): string {
   return text ? `\n${name}:\n${text.replace(/\n$/, '')}` : '';
+}
+
+function describeFile({
+  path,
+  size,
+  content,
+  content_base64: base64,
+  shown_as: shownAs,
+  error,
+}: FileContent): string {
+  const about = size === undefined ? path : `${path} (${size} bytes)`;
+  if (error !== undefined) return `${about}: ${error}`;
+  if (shownAs !== undefined) return `${about}: shown as an image`;
+  if (base64 !== undefined) return `${about}, base64:\n${base64}`;
+  return content === undefined ? about : `${about}:\n${content}`;
 }

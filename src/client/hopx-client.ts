@@ -2,40 +2,33 @@ import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { z } from 'zod';
 import type { Call } from '../contract/call.ts';
-import { type Outcome, SandboxFailure } from '../contract/failures.ts';
+import { SandboxFailure } from '../contract/failures.ts';
 import {
   type CreateRequest,
-  type ExecuteReply,
-  type ExecuteRequest,
-  executeReply,
   listReply,
   type SandboxReply,
   sandboxReply,
   tokenReply,
 } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
+import { type AgentClient, createAgentClient } from './agent-client.ts';
 import { createCreation } from './creation.ts';
 import { createCredentials } from './credentials.ts';
 import { type Fingerprint, type Journal, noJournal } from './journal.ts';
 import { createLanes, hopxRates, type Rates } from './lanes.ts';
 import type { OperationName } from './operations.ts';
 import { createPerform, type Request } from './perform.ts';
+import { matches, parseReply } from './reply-schema.ts';
 import { createRetryBudget } from './retry-budget.ts';
 import { createTransport } from './transport.ts';
 
-/** A run as the API told it; status and request id are what HopX support asks for. */
-export type Ran = { reply: ExecuteReply; httpStatus: number; requestId?: string };
-
-export type HopxClient = {
+export type HopxClient = AgentClient & {
   /** Exactly one sandbox, also when the answer is lost: it is looked for, adopted, or made again. */
   createSandbox(request: CreateRequest, call: Call): Promise<SandboxReply>;
   getSandbox(sandboxId: string, call: Call): Promise<SandboxReply>;
   listSandboxes(call: Call): Promise<SandboxReply[]>;
   /** `alreadyGone` when the first thing heard of the sandbox is that it does not exist. */
   deleteSandbox(sandboxId: string, call: Call): Promise<{ alreadyGone: boolean }>;
-  /** A finished run, whatever its exit code. The run is given up when `call.signal` aborts. */
-  execute(sandboxId: string, request: ExecuteRequest, call: Call): Promise<Ran>;
-  writeFile(sandboxId: string, path: string, content: string, call: Call): Promise<void>;
   /** Deletes what a create of a dead server left behind, where it can be told for certain. */
   sweep(intent: Fingerprint, owner: string, call: Call): Promise<number>;
   /** Waits for creates in flight, so that none is lost, then lets everything go. */
@@ -119,7 +112,7 @@ export function createHopxClient({
     name: OperationName,
     request: Request,
     call: Call,
-  ): Promise<T> => parse(schema, await perform(name, { ...request, isReply: matches(schema) }, call));
+  ): Promise<T> => parseReply(schema, await perform(name, { ...request, isReply: matches(schema) }, call));
 
   const getSandbox = (sandboxId: string, call: Call) => ask(sandboxReply, 'getSandbox', { sandboxId }, call);
 
@@ -187,20 +180,7 @@ export function createHopxClient({
     getSandbox,
     listSandboxes: (call) => listAll('listSandboxes', call),
     deleteSandbox,
-    async execute(sandboxId, request, call) {
-      const runMs = (request.timeout ?? 0) * 1000;
-      const result = await perform(
-        'execute',
-        { sandboxId, body: request, isReply: matches(executeReply), runMs },
-        call,
-      );
-      const { status: httpStatus, requestId } = result;
-      const reply = parse(executeReply, result, 'performed');
-      return { reply, httpStatus, ...(requestId !== undefined && { requestId }) };
-    },
-    async writeFile(sandboxId, path, content, call) {
-      await perform('writeFile', { sandboxId, body: { path, content, overwrite: true } }, call);
-    },
+    ...createAgentClient(perform),
     sweep: creation.sweep,
     async close() {
       const { promise: late, cancel } = after(SETTLE_MS);
@@ -220,20 +200,6 @@ function after(ms: number): { promise: Promise<void>; cancel(): void } {
     cancel = () => clearTimeout(timer);
   });
   return { promise, cancel };
-}
-
-function matches(schema: z.ZodType): (body: unknown) => boolean {
-  return (body) => schema.safeParse(body).success;
-}
-
-function parse<T>(
-  schema: z.ZodType<T>,
-  { status, body }: { status: number; body: unknown },
-  outcome: Outcome = 'not_performed',
-): T {
-  const parsed = schema.safeParse(body);
-  if (parsed.success) return parsed.data;
-  throw new SandboxFailure('INVALID_RESPONSE', { httpStatus: status, outcome, cause: parsed.error });
 }
 
 function isGone(error: unknown): error is SandboxFailure {

@@ -20,6 +20,8 @@ export type Request = {
   body?: unknown;
   /** Whether a success is one of the contract; one that is not counts as unreadable. */
   isReply?(body: unknown): boolean;
+  /** Hears what a run prints while it goes on, where the API streams. */
+  onEvent?(event: unknown): void;
   /** Added to the operation's own time: how long the code may run. */
   runMs?: number;
   /** Told when the caller leaves while an attempt is in flight. */
@@ -91,7 +93,7 @@ export function createPerform({
       origin: base.origin,
       path: base.pathname.replace(/\/$/, '') + path + query,
       headers: {
-        accept: 'application/json',
+        accept: request.onEvent === undefined ? 'application/json' : 'application/x-ndjson, application/json',
         'user-agent': 'hopx-sandbox-mcp',
         ...(access === undefined ? { 'x-api-key': apiKey } : { authorization: `Bearer ${access.token}` }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -100,6 +102,7 @@ export function createPerform({
       timeoutMs: isBounded
         ? Math.min(operation.timeoutMs, leftMs)
         : operation.timeoutMs + (request.runMs ?? 0),
+      ...(request.onEvent !== undefined && { onEvent: request.onEvent }),
       fresh: operation.safety === 'create',
       ...((runsCode || operation.safety === 'read') && { signal: call.signal }),
     };

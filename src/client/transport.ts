@@ -1,4 +1,5 @@
 import { Agent, type Dispatcher } from 'undici';
+import { createReplyBody, type OnEvent, type ReplyBody } from './reply-body.ts';
 
 export type WireRequest = {
   method: Dispatcher.HttpMethod;
@@ -11,6 +12,8 @@ export type WireRequest = {
   /** A new connection: a create must not meet a kept-alive socket that the server is just closing. */
   fresh?: boolean;
   signal?: AbortSignal;
+  /** Hears the lines of a streamed reply before its last. */
+  onEvent?: OnEvent;
 };
 
 /** A reply as far as it came: `cut` says that the body ended early, broke off or was larger than allowed. */
@@ -67,10 +70,8 @@ export function createTransport({
     send: (request) =>
       new Promise((resolve) => {
         const startedMs = now();
-        const chunks: Buffer[] = [];
-        let bytes = 0;
         let sent = false;
-        let head: { status: number; headers: Record<string, string> } | undefined;
+        let head: { status: number; headers: Record<string, string>; reading: ReplyBody } | undefined;
         let abort = () => {};
         const done = (reply: Answer | Broken) => {
           request.signal?.removeEventListener('abort', abort);
@@ -83,8 +84,9 @@ export function createTransport({
             broken('UND_ERR_SOCKET', 'the connection ended before the status line');
             return;
           }
-          const body = cut ? undefined : parseJson(Buffer.concat(chunks, bytes));
-          done({ kind: 'answer', ...head, body, cut, elapsedMs: now() - startedMs });
+          const { status, headers, reading } = head;
+          const body = cut ? undefined : reading.end();
+          done({ kind: 'answer', status, headers, body, cut, elapsedMs: now() - startedMs });
         };
         if (request.signal?.aborted) {
           broken('ABORTED', 'cancelled before it was sent');
@@ -108,19 +110,24 @@ export function createTransport({
               if (request.signal?.aborted) abort();
             },
             onResponseStart(_controller, status, headers) {
-              head = { status, headers: flatHeaders(headers) };
+              const flat = flatHeaders(headers);
+              const reading = createReplyBody(
+                flat['content-type'] ?? '',
+                maxBodyBytes,
+                request.onEvent ?? (() => {}),
+              );
+              head = { status, headers: flat, reading };
             },
             onResponseData(controller, chunk) {
-              bytes += chunk.length;
-              if (bytes > maxBodyBytes) controller.abort(new Error('the body is too large'));
-              else chunks.push(chunk);
+              if (head?.reading.add(chunk) === false) controller.abort(new Error('the body is too large'));
             },
             onResponseEnd() {
               answer(false);
             },
             onResponseError(_controller, error) {
-              if (head !== undefined) answer(true);
-              else broken(request.signal?.aborted ? 'ABORTED' : errorCode(error), error.message);
+              if (request.signal?.aborted) broken('ABORTED', error.message);
+              else if (head === undefined) broken(errorCode(error), error.message);
+              else answer(true);
             },
           },
         );
@@ -129,14 +136,6 @@ export function createTransport({
       await Promise.all([warm.destroy(), cold.destroy()]);
     },
   };
-}
-
-function parseJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }
 
 function flatHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string> {

@@ -89,6 +89,8 @@ export const executeReply = z
     code: z.string().nullish(),
     ended_by: z.enum(['timeout', 'memory', 'cancel']).nullish(),
     variables_lost: z.boolean().nullish(),
+    artifacts: z.array(z.object({ path: z.string(), size: z.number() })).nullish(),
+    artifacts_total: z.number().nullish(),
     truncated: z
       .array(
         z.object({
@@ -101,6 +103,9 @@ export const executeReply = z
   })
   .refine((reply) => reply.exit_code != null || reply.success != null, 'says neither exit_code nor success');
 export type ExecuteReply = z.output<typeof executeReply>;
+
+/** A line of a streamed `/execute`, the embedded engine's own: asked for with `Accept: application/x-ndjson`. */
+export const outputEvent = z.object({ type: z.enum(['stdout', 'stderr']), data: z.string() });
 
 /** `PATCH /env` and `PUT /env` on the agent. */
 export const envRequest = z.object({

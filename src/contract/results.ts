@@ -38,10 +38,27 @@ export type Execution = {
   result?: string;
   images?: { count: number; media_types: readonly string[] };
   truncated?: readonly TruncatedStream[];
+  artifacts?: readonly Artifact[];
+  files?: readonly FileContent[];
   /** What ended a run that did not end itself. */
   ended_by?: 'timeout' | 'memory' | 'cancel';
   /** The Python kernel was restarted: variables of earlier runs are gone, files are not. */
   variables_lost?: true;
+};
+
+/** A file that a run made or changed under the workspace. */
+export type Artifact = { path: string; size: number; media_type: string };
+
+/** A file that was asked for, or why it is not here. */
+export type FileContent = {
+  path: string;
+  size?: number;
+  media_type?: string;
+  content?: string;
+  content_base64?: string;
+  shown_as?: 'image';
+  truncated?: true;
+  error?: string;
 };
 
 export type Image = { mediaType: string; base64: string };

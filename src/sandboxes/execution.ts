@@ -1,6 +1,13 @@
 import { SandboxFailure } from '../contract/failures.ts';
 import type { ExecuteReply } from '../contract/hopx.ts';
-import type { Execution, ExecutionStatus, Image, Language, TruncatedStream } from '../contract/results.ts';
+import type {
+  Execution,
+  ExecutionStatus,
+  FileContent,
+  Image,
+  Language,
+  TruncatedStream,
+} from '../contract/results.ts';
 import { boundOutput } from './bounded-output.ts';
 
 /** One program handed to a sandbox. */
@@ -10,9 +17,12 @@ export type Program = { executionId: string; sandboxId: string; language: Langua
 const KILLED = new Set([124, 137, 143, -1]);
 /** Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
 const MAX_IMAGE_CHARS = 700_000;
+/** With the text beside it the result stays below the 40,000 characters that every host takes. */
+const TOGETHER = 1.2;
 
 /** Keeps the whole of a cut output somewhere in the sandbox; resolves to its path, or undefined if that failed. */
-export type KeepOutput = (name: string, content: string) => Promise<string | undefined>;
+export type KeepOutput = (name: string, content: Kept) => Promise<string | undefined>;
+type Kept = { content: string } | { base64: string };
 
 /** The reply to a run as the model gets it: classified, bounded, images apart. */
 export async function readExecution(
@@ -22,14 +32,17 @@ export async function readExecution(
   keep: KeepOutput,
 ): Promise<{ execution: Execution; images: Image[] }> {
   const truncated: TruncatedStream[] = [];
-  const bound = async (stream: TruncatedStream['stream'], text: string): Promise<string> => {
+  const texts = { stdout: reply.stdout ?? '', stderr: reply.stderr ?? '', result: reply.result ?? '' };
+  const limits = shareOut(texts, limitChars);
+  const bound = async (stream: TruncatedStream['stream']): Promise<string> => {
+    const text = texts[stream];
     const cutBefore = reply.truncated?.find((cut) => cut.stream === stream);
-    const { shown, totalChars, isCut } = boundOutput(text, limitChars);
+    const { shown, totalChars, isCut } = boundOutput(text, limits[stream]);
     if (!isCut && cutBefore === undefined) return shown;
     // What was cut before it came here is not all there is, and no use to keep.
     const path =
       cutBefore === undefined
-        ? await keep(`${program.executionId}.${stream}.txt`, text)
+        ? await keep(`${program.executionId}.${stream}.txt`, { content: text })
         : (cutBefore.full_output_path ?? undefined);
     truncated.push({
       stream,
@@ -42,9 +55,10 @@ export async function readExecution(
 
   const fitting = reply.png && reply.png.length <= MAX_IMAGE_CHARS ? reply.png : undefined;
   const images = fitting === undefined ? [] : [{ mediaType: 'image/png', base64: fitting }];
-  const stdout = await bound('stdout', reply.stdout ?? '');
-  const stderr = await bound('stderr', reply.stderr ?? '');
-  const result = reply.result ? await bound('result', reply.result) : undefined;
+  const stdout = await bound('stdout');
+  const stderr = await bound('stderr');
+  const result = reply.result ? await bound('result') : undefined;
+  const files = await keepPictures(program, reply, keep);
   return {
     images,
     execution: {
@@ -61,10 +75,47 @@ export async function readExecution(
         images: { count: images.length, media_types: images.map((image) => image.mediaType) },
       }),
       ...(truncated.length > 0 && { truncated }),
+      ...(files.length > 0 && { files }),
       ...(reply.ended_by && { ended_by: reply.ended_by }),
       ...(reply.variables_lost && { variables_lost: true }),
     },
   };
+}
+
+/** Pictures that cannot be shown: too large for hosts, or of a kind that they do not take. */
+async function keepPictures(
+  { executionId }: Program,
+  { png, svg }: ExecuteReply,
+  keep: KeepOutput,
+): Promise<FileContent[]> {
+  const kept: FileContent[] = [];
+  if (png && png.length > MAX_IMAGE_CHARS) {
+    const path = await keep(`${executionId}.png`, { base64: png });
+    const error = 'Too large to show; scale it down in the sandbox and read it back with read_paths.';
+    kept.push({ path: path ?? 'not kept', media_type: 'image/png', error });
+  }
+  if (svg && !png) {
+    const path = await keep(`${executionId}.svg`, { content: svg });
+    if (path !== undefined) kept.push({ path, size: Buffer.byteLength(svg), media_type: 'image/svg+xml' });
+  }
+  return kept;
+}
+
+type Streams<Of> = Record<TruncatedStream['stream'], Of>;
+
+/** Each stream may have the limit, but all together only a fifth more: the smaller ones take their part first. */
+function shareOut(texts: Streams<string>, limitChars: number): Streams<number> {
+  const limits: Streams<number> = { stdout: limitChars, stderr: limitChars, result: limitChars };
+  const smallestFirst = (['stdout', 'stderr', 'result'] as const).toSorted(
+    (a, b) => texts[a].length - texts[b].length,
+  );
+  let left = Math.floor(limitChars * TOGETHER);
+  smallestFirst.forEach((stream, index) => {
+    limits[stream] = Math.min(limitChars, Math.floor(left / (smallestFirst.length - index)));
+    if (index === smallestFirst.length - 1) limits[stream] = Math.min(limitChars, left);
+    left -= Math.min(texts[stream].length, limits[stream]);
+  });
+  return limits;
 }
 
 function statusOf(reply: ExecuteReply, timeoutSeconds: number): ExecutionStatus {

@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto';
 import type { HopxClient } from '../client/hopx-client.ts';
 import type { Call } from '../contract/call.ts';
 import { type FailureFacts, SandboxFailure } from '../contract/failures.ts';
-import { type ExecuteRequest, WORKDIR } from '../contract/hopx.ts';
-import type { Execution, Image, Language, Sandbox } from '../contract/results.ts';
-import { bareExecution, failureOf, type Program, readExecution } from './execution.ts';
+import { type ExecuteReply, type ExecuteRequest, WORKDIR } from '../contract/hopx.ts';
+import type { Execution, ExecutionStatus, Image, Language, Sandbox } from '../contract/results.ts';
+import { bareExecution, failureOf, type KeepOutput, type Program, readExecution } from './execution.ts';
+import { createLiveOutput, type LiveOutput } from './live-output.ts';
 import { createRuns } from './runs.ts';
+import { findArtifacts, type InputFile, readOutputs, toArtifact, writeInputs } from './workspace-files.ts';
 
 export type ExecuteInput = {
   code: string;
@@ -14,6 +16,10 @@ export type ExecuteInput = {
   timeoutSeconds: number;
   env?: Readonly<Record<string, string>> | undefined;
   workdir?: string | undefined;
+  /** Written before the run. */
+  files?: readonly InputFile[] | undefined;
+  /** Read back after the run. */
+  readPaths?: readonly string[] | undefined;
 };
 
 export type Executed = {
@@ -45,8 +51,10 @@ type ExecutionsOptions = {
   gone(sandboxId: string): void;
 };
 
-/** Keeping the whole of a long output is worth this much of the caller's time. */
-const KEEP_MS = 8_000;
+type Started = { program: Program; sandbox: Sandbox | undefined; live: LiveOutput };
+
+/** Keeping long output and reading files back is worth this much of the caller's time. */
+const AFTER_MS = 8_000;
 
 /** Runs of code: each is sent once, and outlives the call that started it. */
 export function createExecutions({
@@ -56,17 +64,30 @@ export function createExecutions({
   use,
   gone,
 }: ExecutionsOptions): Executions {
-  const runs = createRuns<Executed, { program: Program; sandbox: Sandbox | undefined }>({ now });
+  const runs = createRuns<Executed, Started>({
+    now,
+    describe({ live }, elapsedMs) {
+      const line = live.lastLine();
+      return `running for ${Math.round(elapsedMs / 1000)} s${line === '' ? '' : `: ${line}`}`;
+    },
+  });
 
   const concluded = (executed: Executed, program: Program, wire: FailureFacts): Executed => {
     const failure = failureOf(executed.execution, program.timeoutSeconds);
     return failure === undefined ? executed : { ...executed, failure: failure.with(wire) };
   };
 
-  const run = async (input: ExecuteInput, program: Program, call: Call): Promise<Executed> => {
+  const run = async (
+    input: ExecuteInput,
+    program: Program,
+    live: LiveOutput,
+    call: Call,
+  ): Promise<Executed> => {
     const { sandboxId } = program;
     const api = await client();
     const env = { ...use(sandboxId), ...input.env };
+    if (input.files !== undefined) await writeInputs(api, sandboxId, input.files, call);
+    const startedMs = now();
     const request: ExecuteRequest = {
       code: input.code,
       language: input.language,
@@ -74,48 +95,58 @@ export function createExecutions({
       workdir: input.workdir ?? WORKDIR,
       ...(Object.keys(env).length > 0 && { env }),
     };
-    const keep = (name: string, content: string) => {
+    const { reply, httpStatus, requestId } = await api.execute(sandboxId, request, call, live.add);
+    const wire = { endpoint: 'POST /execute', httpStatus, ...(requestId !== undefined && { requestId }) };
+    const told = httpStatus === 408 ? { ...reply, code: 'EXECUTION_TIMEOUT' } : reply;
+    // What comes after the run must not take the time that its queue was given.
+    const after = { ...call, deadlineMs: now() + AFTER_MS };
+    const keep: KeepOutput = (name, content) => {
       const path = `/tmp/hopx-output/${name}`;
-      const kept = api.writeFile(sandboxId, path, content, { ...call, deadlineMs: now() + KEEP_MS });
-      return kept.then(
+      return api.writeFile(sandboxId, { path, ...content }, after).then(
         () => path,
         () => undefined,
       );
     };
-    const { reply, httpStatus, requestId } = await api.execute(sandboxId, request, call);
-    const wire = { endpoint: 'POST /execute', httpStatus, ...(requestId !== undefined && { requestId }) };
-    const told = httpStatus === 408 ? { ...reply, code: 'EXECUTION_TIMEOUT' } : reply;
-    return concluded(await readExecution(program, told, outputLimitChars, keep), program, wire);
+    const read = await readExecution(program, told, outputLimitChars, keep);
+    const files = await collectFiles(api, input, reply, (now() - startedMs) / 1000, sandboxId, after);
+    const images = [...read.images, ...files.images];
+    const pictures = { count: images.length, media_types: images.map(({ mediaType }) => mediaType) };
+    const listed = [...(read.execution.files ?? []), ...files.files];
+    const execution = {
+      ...read.execution,
+      ...(files.artifacts.length > 0 && { artifacts: files.artifacts }),
+      ...(listed.length > 0 && { files: listed }),
+      ...(images.length > 0 && { images: pictures }),
+    };
+    return concluded({ execution, images }, program, wire);
   };
 
-  const afterFailure = (error: unknown, program: Program, seconds: number): Executed => {
+  const afterFailure = (error: unknown, { program, live }: Started, seconds: number): Executed => {
     if (!(error instanceof SandboxFailure)) throw error;
+    const soFar = (status: ExecutionStatus) => withOutput(bareExecution(program, status, seconds), live);
     switch (error.code) {
       case 'EXECUTION_TIMEOUT':
-      case 'CODE_EXECUTION_ERROR': {
-        const status = error.code === 'EXECUTION_TIMEOUT' ? 'timed_out' : 'failed';
-        const execution = bareExecution(program, status, seconds);
-        return concluded({ execution, images: [] }, program, error.facts);
-      }
+        return concluded({ execution: soFar('timed_out'), images: [] }, program, error.facts);
+      case 'CODE_EXECUTION_ERROR':
+        return concluded({ execution: soFar('failed'), images: [] }, program, error.facts);
       case 'CANCELLED':
-        return { execution: bareExecution(program, 'cancelled', seconds), images: [] };
+        return { execution: soFar('cancelled'), images: [] };
       case 'RESOURCE_NOT_FOUND':
       case 'SANDBOX_EXPIRED':
         gone(program.sandboxId);
         break;
     }
-    throw error.with({ sandboxId: program.sandboxId });
+    const failure = error.with({ sandboxId: program.sandboxId });
+    if (live.isEmpty) throw failure;
+    return { execution: soFar('failed'), images: [], failure };
   };
 
   const answer = async (executionId: string, call: Call): Promise<Executed> => {
     const { about, elapsedMs, outcome } = await runs.wait(executionId, call);
     const withSandbox = about.sandbox === undefined ? {} : { sandbox: about.sandbox };
     if (outcome !== undefined) return { ...outcome, ...withSandbox };
-    return {
-      execution: bareExecution(about.program, 'running', elapsedMs / 1000),
-      images: [],
-      ...withSandbox,
-    };
+    const execution = withOutput(bareExecution(about.program, 'running', elapsedMs / 1000), about.live);
+    return { execution, images: [], ...withSandbox };
   };
 
   return {
@@ -124,9 +155,10 @@ export function createExecutions({
       const { language, timeoutSeconds } = input;
       const program = { executionId, sandboxId, language, timeoutSeconds };
       const startedMs = now();
-      runs.start(executionId, { program, sandbox }, (signal) =>
-        run(input, program, { ...call, signal }).catch((error: unknown) =>
-          afterFailure(error, program, (now() - startedMs) / 1000),
+      const started = { program, sandbox, live: createLiveOutput(outputLimitChars) };
+      runs.start(executionId, started, (signal) =>
+        run(input, program, started.live, { ...call, signal }).catch((error: unknown) =>
+          afterFailure(error, started, (now() - startedMs) / 1000),
         ),
       );
       return answer(executionId, call);
@@ -137,4 +169,24 @@ export function createExecutions({
     },
     cancelAll: runs.cancelAll,
   };
+}
+
+function withOutput(execution: Execution, live: LiveOutput): Execution {
+  return { ...execution, stdout: live.shown('stdout'), stderr: live.shown('stderr') };
+}
+
+/** What the run left in the workspace; the engine tells it, an API that does not is asked when files matter. */
+async function collectFiles(
+  api: HopxClient,
+  input: ExecuteInput,
+  reply: ExecuteReply,
+  elapsedSeconds: number,
+  sandboxId: string,
+  call: Call,
+) {
+  const matters = input.files !== undefined || input.readPaths !== undefined;
+  const artifacts =
+    reply.artifacts?.map(toArtifact) ??
+    (matters ? await findArtifacts(api, sandboxId, elapsedSeconds, call).catch(() => []) : []);
+  return { artifacts, ...(await readOutputs(api, sandboxId, input.readPaths ?? [], call)) };
 }

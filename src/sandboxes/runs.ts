@@ -25,23 +25,26 @@ export type Runs<T, About> = {
   cancelAll(): void;
 };
 
-type RunsOptions = {
+type RunsOptions<About> = {
   now?: () => number;
+  /** What to tell a caller that waits. */
+  describe?: (about: About, elapsedMs: number) => string;
   /** Outcomes that wait for a reader; the oldest goes first. */
   maxKept?: number;
 };
 
 /** An answer needs a moment to be written before its deadline. */
 const ANSWER_MS = 250;
-const HEARTBEAT_MS = 1_000;
+const HEARTBEAT_MS = 500;
 const MAX_KEPT = 50;
 const timeIsUp = Symbol('time is up');
 
 /** Runs in flight and those whose outcome nobody has read yet. */
 export function createRuns<T, About>({
   now = () => performance.now(),
+  describe = (_about, elapsedMs) => `running for ${Math.round(elapsedMs / 1000)} s`,
   maxKept = MAX_KEPT,
-}: RunsOptions = {}): Runs<T, About> {
+}: RunsOptions<About> = {}): Runs<T, About> {
   const runs = new Map<string, Run<T, About>>();
 
   const find = (executionId: string): Run<T, About> => {
@@ -79,7 +82,7 @@ export function createRuns<T, About>({
       const timeUp = new Promise<typeof timeIsUp>((resolve) => {
         const timer = setTimeout(resolve, call.deadlineMs - now() - ANSWER_MS, timeIsUp);
         const heartbeat = setInterval(() => {
-          call.progress(`running for ${Math.round((now() - run.startedMs) / 1000)} s`);
+          call.progress(describe(run.about, now() - run.startedMs));
         }, HEARTBEAT_MS);
         stopWaiting = () => {
           clearTimeout(timer);

@@ -120,8 +120,10 @@ test.each([
   ['none', '', 0],
   ['one that a host would cut', 'x'.repeat(700_001), 0],
 ] as const)('images: %s', async (_says, png, count) => {
-  const { execution, images } = await read({ exit_code: 0, png });
+  const { execution, images } = await read({ exit_code: 0, png }, 1_000, async (name) => `/tmp/${name}`);
   expect(images).toHaveLength(count);
+  // What no host shows is kept in the sandbox and named.
+  expect(execution.files?.map(({ path }) => path)).toEqual(png.length > 10 ? ['/tmp/exec_1.png'] : undefined);
   expect(execution.images).toEqual(count === 0 ? undefined : { count, media_types: ['image/png'] });
 });
 
@@ -157,7 +159,7 @@ describe('output beyond the limit', () => {
   test.each(cases)('%s', async (_says, reply, path, told) => {
     const kept: unknown[] = [];
     const { execution } = await read({ exit_code: 0, ...reply }, 1_000, async (name, content) => {
-      kept.push([name, content.length]);
+      kept.push([name, 'content' in content && content.content.length]);
       return path;
     });
     expect(execution.truncated).toEqual([

@@ -1,4 +1,5 @@
-import type { HopxClient, Ran } from '../../src/client/hopx-client.ts';
+import type { Ran } from '../../src/client/agent-client.ts';
+import type { HopxClient } from '../../src/client/hopx-client.ts';
 import { type FailureCode, SandboxFailure } from '../../src/contract/failures.ts';
 import type { CreateRequest, ExecuteRequest } from '../../src/contract/hopx.ts';
 import { silentLog } from '../../src/log.ts';
@@ -8,10 +9,16 @@ import { createSandboxes } from '../../src/sandboxes/sandboxes.ts';
 export type Script = {
   /** Waited for before a creation succeeds; what it throws is the creation's failure. */
   creating?: (nth: number) => Promise<void>;
+  /** What a run prints before it ends. */
+  printing?: string;
   /** What a reply says beside success. */
   running?: (sandboxId: string, request: ExecuteRequest, signal: AbortSignal) => Promise<Partial<Ran>>;
   deleting?: (sandboxId: string) => Promise<{ alreadyGone: boolean }>;
   writing?: (path: string) => Promise<void>;
+  /** What a file holds; it throws what reading fails with. */
+  reading?: (path: string) => string | Uint8Array;
+  /** What `find` prints. */
+  finding?: string;
   keepOnExit?: boolean;
   now?: () => number;
 };
@@ -30,8 +37,9 @@ export function scriptedSandboxes(script: Script = {}) {
       await script.creating?.(nth);
       return { id: `s${nth}`, status: 'running', created_at: '2030-01-01T00:00:00Z' };
     },
-    async execute(sandboxId, request, { signal }) {
+    async execute(sandboxId, request, { signal }, onOutput) {
       ran.push([sandboxId, request]);
+      if (script.printing !== undefined) onOutput?.('stdout', script.printing);
       const told = await script.running?.(sandboxId, request, signal);
       return { reply: { success: true, exit_code: 0, stdout: 'out' }, httpStatus: 200, ...told };
     },
@@ -39,10 +47,12 @@ export function scriptedSandboxes(script: Script = {}) {
       deleted.push(sandboxId);
       return (await script.deleting?.(sandboxId)) ?? { alreadyGone: false };
     },
-    async writeFile(_sandboxId, path, content) {
-      await script.writing?.(path);
-      written.push([path, content.length]);
+    async writeFile(_sandboxId, file) {
+      await script.writing?.(file.path);
+      written.push([file.path, ('base64' in file ? file.base64 : file.content).length]);
     },
+    readFile: async (_sandboxId, path) => Buffer.from(script.reading?.(path) ?? ''),
+    runCommand: async () => ({ stdout: script.finding ?? '' }),
     getSandbox: () => Promise.reject(new Error('nobody asks for one')),
     listSandboxes: async () => [{ id: 'other', status: 'paused', template_id: 7, internet_access: false }],
     sweep: async () => 0,
