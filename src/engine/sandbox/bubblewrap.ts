@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { type Interpreters, TOOLS } from './interpreters.ts';
 import type { Limits } from './limits.ts';
 
@@ -23,6 +25,24 @@ export const rungs: readonly Rung[] = [
   { userNamespace: false, proc: true, weaker: noUserNamespace },
   { userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
 ];
+
+/** An installed bubblewrap, and which of the newer options it knows. */
+export type Bubblewrap = {
+  file: string;
+  /** From 0.7: caps on tmpfs. */
+  size: boolean;
+  /** From 0.8; the system-call filter refuses nested user namespaces as well. */
+  disableUserns: boolean;
+};
+
+export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
+  const help = await promisify(execFile)(file, ['--help'], { timeout: 10_000 }).then(
+    ({ stdout }) => stdout,
+    // It will say what is wrong with it when it is to make a sandbox.
+    () => '',
+  );
+  return { file, size: help.includes('--size '), disableUserns: help.includes('--disable-userns ') };
+}
 
 /** What the command line takes as descriptors: the first of these is 3 of the child's `stdio`, and so on. */
 export const handedNames = ['agent', 'seccomp', 'passwd', 'group', 'hosts'] as const;
@@ -80,6 +100,7 @@ const environment = (searchPath: readonly string[]) => ({
 });
 
 type SandboxCommand = {
+  bubblewrap: Bubblewrap;
   rung: Rung;
   interpreters: Interpreters;
   limits: Limits;
@@ -90,22 +111,14 @@ type SandboxCommand = {
 };
 
 /** The arguments of bwrap for one sandbox, up to and with the command that it runs. */
-export function bubblewrapArguments({
-  rung,
-  interpreters,
-  limits,
-  uid,
-  agentConfig,
-}: SandboxCommand): string[] {
+export function bubblewrapArguments(command: SandboxCommand): string[] {
+  const { bubblewrap, rung, interpreters, limits, uid, agentConfig } = command;
   const { python, node, goRoot } = interpreters;
-  const searchPath = [
-    TOOLS,
-    '/usr/local/bin',
-    '/usr/bin',
-    '/bin',
-    ...(goRoot === undefined ? [] : [`${goRoot}/bin`]),
+  const searchPath = [TOOLS, '/usr/local/bin', '/usr/bin', '/bin'];
+  if (goRoot !== undefined) searchPath.push(`${goRoot}/bin`);
+  const tmpfs = (bytes: number, place: string) => [
+    ...['--perms', '1777', ...(bubblewrap.size ? ['--size', `${bytes}`] : []), '--tmpfs', place],
   ];
-  const tmpfs = (size: number, place: string) => ['--perms', '1777', '--size', `${size}`, '--tmpfs', place];
   const data = (name: (typeof handedNames)[number], place: string) => [
     ...['--perms', '0444', '--ro-bind-data', descriptorOf(name), place],
   ];
@@ -113,12 +126,9 @@ export function bubblewrapArguments({
     ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
     ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--as-pid-1'],
     ...(rung.userNamespace ? insideUserNamespace : withoutUserNamespace),
-    ...[
-      '--ro-bind',
-      '/usr',
-      '/usr',
-      ...['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap(mergedOrOwn),
-    ],
+    ...(rung.userNamespace && bubblewrap.disableUserns ? ['--disable-userns'] : []),
+    ...['--ro-bind', '/usr', '/usr'],
+    ...['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap(mergedOrOwn),
     ...directory('/etc'),
     ...etc.map((name) => `/etc/${name}`).flatMap((file) => (existsSync(file) ? readOnly(file) : [])),
     ...data('passwd', '/etc/passwd'),
@@ -145,8 +155,7 @@ export function bubblewrapArguments({
 }
 
 const insideUserNamespace = [
-  ...['--unshare-user', '--uid', `${INSIDE_UID}`, '--gid', `${INSIDE_UID}`],
-  ...['--disable-userns', '--cap-drop', 'ALL'],
+  ...['--unshare-user', '--uid', `${INSIDE_UID}`, '--gid', `${INSIDE_UID}`, '--cap-drop', 'ALL'],
 ];
 
 const withoutUserNamespace = [

@@ -2,7 +2,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { SandboxFailure } from '../../contract/failures.ts';
 import type { Language } from '../../contract/results.ts';
 import { type Log, silentLog } from '../../log.ts';
-import { bubblewrapArguments, handedNames, insideFiles, type Rung, rungs } from './bubblewrap.ts';
+import {
+  bubblewrapArguments,
+  handedNames,
+  insideFiles,
+  inspectBubblewrap,
+  type Rung,
+  rungs,
+} from './bubblewrap.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
 import { defaultLimits, type Limits } from './limits.ts';
@@ -36,6 +43,13 @@ const ISOLATION =
   'Own user, process, network, IPC and file system namespaces (bubblewrap) with a system-call filter, ' +
   'as an unprivileged user; the kernel is shared with this machine';
 
+const UNCAPPED_FILES =
+  '; its files may fill the memory of this machine, as this bubblewrap is older than 0.7';
+const UNCAPPED_PROCESSES = '; it may start any number of processes, as this kernel is older than 5.14';
+
+const NO_INTERNET =
+  'Invalid request: internet_access: sandboxes on this machine have no network; leave it out, or use HopX cloud';
+
 /** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
 const FIRST_UID = 61_000;
 const UIDS = 184;
@@ -51,6 +65,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
   const bwrap = findProgram(machine, 'bwrap');
   if (bwrap === undefined) throw packageMissing(machine, 'bubblewrap');
+  const bubblewrap = await inspectBubblewrap(bwrap);
   const python = await findPython(machine, readFileSync(agentFile()));
   if (python === undefined) throw packageMissing(machine, 'python3');
 
@@ -71,30 +86,21 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     const uid = FIRST_UID + (started++ % UIDS);
     const guest = await startGuest({
       file: bwrap,
-      args: bubblewrapArguments({ rung, interpreters, limits, uid, agentConfig }),
+      args: bubblewrapArguments({ bubblewrap, rung, interpreters, limits, uid, agentConfig }),
       uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
       files,
+    }).catch((cause) => {
+      throw notStarted(String(cause), cause);
     });
-    const { sandbox, ready } = createLocalSandbox({
-      guest,
-      limits,
-      log,
-      watch: (hooks) =>
-        createWatchdog({
-          rootPid: guest.rootPid,
-          agentPid: guest.agentPid,
-          limitBytes: limits.memoryBytes,
-          ...hooks,
-        }),
-    });
+    const { rootPid, agentPid } = guest;
+    const watch = (hooks: { onAgentOverLimit(): void }) =>
+      createWatchdog({ rootPid, agentPid, limitBytes: limits.memoryBytes, ...hooks });
+    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;
     } catch (cause) {
-      throw new SandboxFailure('SERVICE_UNAVAILABLE', {
-        message: `The sandbox did not start: ${guest.complaints().trim().slice(0, 300)}`,
-        cause,
-      });
+      throw notStarted(guest.complaints(), cause);
     } finally {
       clearTimeout(timer);
     }
@@ -107,15 +113,14 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   };
   try {
     const { rung, languages } = await firstThatWorks(options.rungs ?? rungs, machine, start);
-    log.debug('launcher opened', {
-      bwrap,
-      python: python.executable,
-      node: interpreters.node,
-      rung,
-      languages,
-    });
+    const weaknesses = [
+      rung.weaker,
+      bubblewrap.size ? '' : UNCAPPED_FILES,
+      countsProcessesByNamespace(machine) ? '' : UNCAPPED_PROCESSES,
+    ];
+    log.debug('launcher opened', { bubblewrap, python: python.executable, rung, languages });
     return {
-      isolation: `${ISOLATION}${rung.weaker}.`,
+      isolation: `${ISOLATION}${weaknesses.join('')}.`,
       languages,
       close,
       async launch({ internetAccess }) {
@@ -129,8 +134,10 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   }
 }
 
-const NO_INTERNET =
-  'Invalid request: internet_access: sandboxes on this machine have no network; leave it out, or use HopX cloud';
+function notStarted(complaint: string, cause: unknown): SandboxFailure {
+  const message = `The sandbox did not start: ${complaint.trim().slice(0, 300)}`;
+  return new SandboxFailure('SERVICE_UNAVAILABLE', { message, cause });
+}
 
 /** The first rung on which a sandbox runs code, and the languages that work there. */
 async function firstThatWorks(
@@ -174,17 +181,20 @@ async function workingLanguages(sandbox: LocalSandbox): Promise<Language[]> {
 
 /** What the agent sets with setrlimit; the names are those of Python's resource module. */
 function rlimits(limits: Limits, machine: Machine) {
-  const [major = 0, minor = 0] = machine.release.split('.').map(Number);
-  // Before Linux 5.14 processes are counted by user, over all namespaces: the user's own would count.
-  const countsByNamespace = machine.uid === 0 || major > 5 || (major === 5 && minor >= 14);
   return {
     CORE: 0,
     // Not AS: V8 and WebAssembly reserve far more address space than they use.
     DATA: limits.memoryBytes,
     FSIZE: limits.fileBytes,
     NOFILE: limits.openFiles,
-    ...(countsByNamespace && { NPROC: limits.processes }),
+    ...(countsProcessesByNamespace(machine) && { NPROC: limits.processes }),
   };
+}
+
+/** Before Linux 5.14 all processes of a user counted, this server's user's own too; as root, sandboxes have uids of their own. */
+function countsProcessesByNamespace(machine: Machine): boolean {
+  const [major = 0, minor = 0] = machine.release.split('.').map(Number);
+  return machine.uid === 0 || major > 5 || (major === 5 && minor >= 14);
 }
 
 function isSupported(architecture: string): architecture is Architecture {

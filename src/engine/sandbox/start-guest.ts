@@ -29,14 +29,14 @@ const LINGER_MS = 500;
 
 /** Starts bubblewrap; rejects when it cannot be run at all. */
 export async function startGuest({ file, args, uid, files }: Command): Promise<StartedGuest> {
-  const descriptors = files.map((handed) => handed.open());
-  const child = spawn(file, args, {
-    cwd: '/',
-    env: {},
-    stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
-    ...(uid !== undefined && { uid, gid: uid }),
-  });
-  for (const descriptor of descriptors) closeSync(descriptor);
+  const child = withDescriptors(files, (descriptors) =>
+    spawn(file, args, {
+      cwd: '/',
+      env: {},
+      stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
+      ...(uid !== undefined && { uid, gid: uid }),
+    }),
+  );
   // Not 'exit': by 'close' everything that held its pipes is gone, and its last words were read.
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   const { stdin: input, stdout: output, stderr } = child;
@@ -69,4 +69,14 @@ export async function startGuest({ file, args, uid, files }: Command): Promise<S
       setTimeout(() => child.kill('SIGKILL'), LINGER_MS).unref();
     },
   };
+}
+
+function withDescriptors<T>(files: readonly HandedFile[], run: (descriptors: number[]) => T): T {
+  const descriptors: number[] = [];
+  try {
+    for (const handed of files) descriptors.push(handed.open());
+    return run(descriptors);
+  } finally {
+    for (const descriptor of descriptors) closeSync(descriptor);
+  }
 }

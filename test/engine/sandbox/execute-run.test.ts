@@ -38,7 +38,13 @@ def daemon():
     os.execvp("sleep", ["sleep", "MARKER"])
 `;
 
-const stubborn: { says: string; language: Language; code: string; keepsVariables: boolean }[] = [
+const stubborn: {
+  says: string;
+  language: Language;
+  code: string;
+  /** Undefined where it depends on how busy this machine is. */
+  keepsVariables: boolean | undefined;
+}[] = [
   { says: 'an endless loop', language: 'python', code: 'while True: pass', keepsVariables: true },
   { says: 'a sleep', language: 'python', code: 'import time\ntime.sleep(100)', keepsVariables: true },
   {
@@ -79,10 +85,10 @@ const stubborn: { says: string; language: Language; code: string; keepsVariables
     keepsVariables: true,
   },
   {
-    says: 'a parent that is always replaced by its child',
+    says: 'processes that are always replaced by a child',
     language: 'python',
-    code: `${forks}\nchild = os.fork()\nif child == 0:\n  while True:\n    if os.fork(): os._exit(0)\nos.waitpid(child, 0)\ndaemon()\nwhile True: time.sleep(1)`,
-    keepsVariables: true,
+    code: `${forks}\nfor _ in range(20):\n  child = os.fork()\n  if child == 0:\n    while True:\n      if os.fork(): os._exit(0)\n  os.waitpid(child, 0)\ndaemon()\nwhile True: time.sleep(1)`,
+    keepsVariables: undefined,
   },
   { says: 'an endless loop', language: 'javascript', code: 'for (;;);', keepsVariables: true },
   {
@@ -101,8 +107,8 @@ const print = {
 } as const;
 
 describe.each([
-  { how: 'timeout', exitCode: 124, withinMs: 1900 },
-  { how: 'cancel', exitCode: 130, withinMs: 800 },
+  { how: 'timeout', exitCode: 124, withinMs: 1400 },
+  { how: 'cancel', exitCode: 130, withinMs: 300 },
 ] as const)('$how', ({ how, exitCode, withinMs }) => {
   test.each(stubborn)(
     'ends $says in $language, and all it started',
@@ -125,19 +131,20 @@ describe.each([
           },
         },
       );
-      expect(performance.now() - stopAskedMs).toBeLessThan(withinMs - 500);
+      expect(performance.now() - stopAskedMs).toBeLessThan(withinMs);
       expect(result).toMatchObject({
         endedBy: how,
         exitCode,
         stdout: 'so far\n',
-        variablesLost: !keepsVariables,
+        variablesLost: keepsVariables === undefined ? expect.any(Boolean) : !keepsVariables,
       });
       await expect.poll(() => alive(marker), { timeout: 200, interval: 5 }).toEqual([]);
       const after = await sandbox.run(request('python', '"x" in globals()'));
-      expect(after).toMatchObject({ result: keepsVariables ? 'True' : 'False', variablesLost: false });
-      const left = await sandbox.run(request('bash', 'ps -eo pid= | wc -l'));
-      // The agent, the kernel and its supervisor; the supervisor of this run, its shell, ps and wc; no zombies.
-      expect(Number(left.stdout)).toBeLessThanOrEqual(7);
+      expect(after).toMatchObject({ result: result.variablesLost ? 'False' : 'True', variablesLost: false });
+      // The agent, the kernel and its supervisor; the supervisor of this run, its shell, ps and grep.
+      const count = "ps -eo stat= | grep -vc '^Z'";
+      const left = async () => Number((await sandbox.run(request('bash', count))).stdout);
+      await expect.poll(left, { timeout: 1000 }).toBeLessThanOrEqual(7);
     },
   );
 });
@@ -152,6 +159,18 @@ test('spares what earlier runs left in the background', async () => {
   await sandbox.run(request('bash', 'sleep 100', { timeoutMs: 50 }));
   await sandbox.run(request('python', 'import time\ntime.sleep(100)', { timeoutMs: 50 }));
   expect(alive(marker)).toHaveLength(2);
+});
+
+test.each(['python', 'bash'] as const)('reaps the orphans of a %s run', async (language) => {
+  const code = {
+    python:
+      'import os\nif os.fork() == 0:\n  for _ in range(9): os.fork()\n  os._exit(0)\nos.wait()\nimport time\ntime.sleep(0.1)',
+    bash: 'for n in 1 2 3 4 5 6 7 8 9; do (sleep 0.01 &); done; sleep 0.1',
+  } as const;
+  const sandbox = await launch();
+  await sandbox.run(request(language, code[language]));
+  const zombies = async () => (await sandbox.run(request('bash', "ps -eo stat= | grep -c '^Z'"))).stdout;
+  await expect.poll(zombies, { timeout: 1000 }).toBe('0\n');
 });
 
 test('lets a Python run clean up when it is interrupted', async () => {

@@ -160,6 +160,17 @@ test('says what stands between a sandbox and this machine, and which languages a
   launcher.close();
 });
 
+// As root every sandbox is a user of its own, so that its processes are counted on any kernel.
+test.each([
+  { release: '5.13.0', counted: process.getuid?.() === 0 },
+  { release: '5.14.0-1-amd64', counted: true },
+  { release: '6.1.0', counted: true },
+])('says whether processes are counted on Linux $release: $counted', async ({ release, counted }) => {
+  const launcher = await openLauncher({ machine: { ...thisMachine(), release } });
+  expect(launcher.isolation.includes('any number of processes')).toBe(!counted);
+  launcher.close();
+});
+
 test('offers only languages that work', async () => {
   const machine = { ...thisMachine(), execPath: '/bin/false' };
   const launcher = await openLauncher({ machine });

@@ -92,6 +92,13 @@ test.each([
   expect(events.map((event) => record.take(event, 100)).at(-1)).toBe(false);
 });
 
+test('refuses more rich output than the agent sends', () => {
+  const record = createRunRecord({ headChars: HEAD, tailChars: TAIL }, () => {});
+  const piece = { event: 'rich', id: 'a', kind: 'png', text: 'x'.repeat(128 * 1024) } as const;
+  const taken = Array.from({ length: 49 }, () => record.take(piece, 100));
+  expect(taken).toEqual([...Array.from({ length: 48 }, () => true), false]);
+});
+
 test('refuses more lines than any run can need', () => {
   const record = createRunRecord({ headChars: HEAD, tailChars: TAIL }, () => {});
   expect(record.take(output(''), 1024)).toBe(true);

@@ -1,4 +1,8 @@
-import { expect, test } from 'vitest';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { expect, onTestFinished, test } from 'vitest';
+import { descendants, residentBytes } from '../../../src/engine/sandbox/process-tree.ts';
+import { createWatchdog } from '../../../src/engine/sandbox/watchdog.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const MIB = 1024 * 1024;
@@ -42,6 +46,46 @@ test('looks after background processes too', async () => {
   await sandbox.run(request('bash', '(sleep 0.3; exec python3 eat.py) >/dev/null 2>&1 &'));
   await new Promise((resolve) => setTimeout(resolve, 2500));
   expect((await sandbox.run(request('bash', 'pgrep -f [e]at.py || echo none'))).stdout).toBe('none\n');
+});
+
+test('kills the largest first, spares the agent, and says when only that is left', async () => {
+  const eat = (mebibytes: number) =>
+    `python3 -c 'import time; b = b"1" * (${mebibytes} << 20); time.sleep(100)' &`;
+  const script = `${eat(120)} echo $!; ${eat(80)} echo $!; wait`;
+  const root = spawn('/bin/bash', ['-c', script], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { pid: rootPid = 0 } = root;
+  onTestFinished(() => {
+    process.kill(-rootPid, 'SIGKILL');
+  });
+  const pids: string[] = [];
+  for await (const line of createInterface(root.stdout)) {
+    pids.push(line);
+    if (pids.length === 2) break;
+  }
+  const [agent, other] = pids.map(Number);
+  const memory = () => descendants(rootPid).map(residentBytes);
+  await expect.poll(() => Math.min(...memory()), { timeout: 5000 }).toBeGreaterThan(80 * MIB);
+
+  const startedMs = performance.now();
+  const overLimit = new Promise<void>((resolve) => {
+    const onAgentOverLimit = () => {
+      watchdog.stop();
+      resolve();
+    };
+    const options = {
+      rootPid,
+      agentPid: () => agent,
+      limitBytes: 100 * MIB,
+      onAgentOverLimit,
+      busyPollMs: 10,
+    };
+    const watchdog = createWatchdog(options);
+    watchdog.runStarted();
+    expect(watchdog.killedSince(startedMs)).toBe(false);
+  });
+  await overLimit;
+  await expect.poll(() => descendants(rootPid)).toEqual([agent]);
+  expect(agent).not.toBe(other);
 });
 
 test.each([
