@@ -34,6 +34,8 @@ const BREAKER_BASE_MS = 500;
 const BREAKER_CAP_MS = 8_000;
 /** Before the first answer, and while a breaker probes, so many requests may be in flight. */
 const PROBES = 2;
+/** The smallest documented limit is 20 a minute; a refusal after fewer than half of that has other reasons. */
+const MIN_EVIDENCE = 10;
 /** A reset further away than this contradicts the documented windows of a minute and is not believed. */
 const MAX_RESET_MS = 600_000;
 
@@ -57,6 +59,7 @@ export function createGovernor({
   let inFlight = 0;
   let faults = 0;
   let trips = 0;
+  let growsAt = Infinity;
   let seen: { remaining: number; resetAt: number } | undefined;
   const answered: number[] = [];
 
@@ -83,6 +86,22 @@ export function createGovernor({
     if (known.remaining - inFlight - spare > 0) return 0;
     // With requests in flight the count may still turn out better than feared, but never before the reset.
     return known.resetAt - at;
+  };
+
+  /** The server says only that it was too much: what it took before that is the limit, until more is proven. */
+  const learn = (at: number) => {
+    forget(at);
+    // A few requests say more about who else was there than about the limit.
+    if (limit === Infinity || answered.length < MIN_EVIDENCE) return;
+    limit = Math.min(limit, answered.length - 1);
+    growsAt = at + 2 * windowMs;
+  };
+
+  /** Somebody else may have used up the window that was learned from, so the limit creeps back to the prior. */
+  const grow = (at: number) => {
+    if (limit >= prior || at < growsAt) return;
+    limit = Math.min(prior, Math.ceil(limit * 1.5));
+    growsAt = at + 2 * windowMs;
   };
 
   const block = (untilMs: number, why: 'rate' | 'fault') => {
@@ -129,6 +148,7 @@ export function createGovernor({
       if (counted && limit !== Infinity) {
         answered.push(at);
         forget(at);
+        grow(at);
       }
       if (facts === undefined) {
         if (counted && seen !== undefined && at >= seen.resetAt) seen = undefined;
@@ -146,8 +166,10 @@ export function createGovernor({
     },
     onThrottle(waitMs, policy) {
       const at = now();
-      block(at + waitMs * (1 + random() * 0.02), 'rate');
+      // Many servers may share the limit, and all of them hear the same wait: they must not come back as one.
+      block(at + waitMs + random() * Math.min(waitMs * 0.25, windowMs * 0.05), 'rate');
       if (policy !== undefined) ({ limit, windowMs } = policy);
+      else if (seen === undefined) learn(at);
       if (seen !== undefined && seen.resetAt < blockedUntil) seen = { remaining: 0, resetAt: blockedUntil };
       ramp = 1;
     },

@@ -1,7 +1,6 @@
-import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { SandboxFailure } from '../contract/failures.ts';
-import { type FairOptions, FairQueue } from './fair-queue.ts';
+import { type FairOptions, FairQueue, type Place } from './fair-queue.ts';
 import type { Governor } from './governor.ts';
 import { URGENT } from './operations.ts';
 
@@ -25,6 +24,8 @@ export type Lane = {
   readonly size: number;
   close(): void;
 };
+
+type Waiting = { ticket: Ticket; reject(failure: SandboxFailure): void; place: Place; onAbort(): void };
 
 type LaneOptions = {
   governor: Governor;
@@ -62,10 +63,20 @@ export function createLane({
       }
     },
   });
-  const waiting = new Map<string, { ticket: Ticket; refuse(failure: SandboxFailure): void }>();
-  let lastId = 0;
+  const waiting = new Set<Waiting>();
   let cancelWake = () => {};
   let closed = false;
+
+  const leave = (entry: Waiting) => {
+    waiting.delete(entry);
+    entry.ticket.signal.removeEventListener('abort', entry.onAbort);
+  };
+
+  const refuse = (entry: Waiting, failure: SandboxFailure) => {
+    leave(entry);
+    line.leave(entry.place);
+    entry.reject(failure);
+  };
 
   const tell = () => {
     const waitMs = governor.wait(false);
@@ -73,15 +84,15 @@ export function createLane({
     const why = governor.reason() === 'unavailable' ? 'waiting out an outage of' : 'rate limited by';
     const seconds = Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
     let ahead = 0;
-    for (const { ticket } of waiting.values()) {
+    for (const { ticket } of waiting) {
       ticket.progress(`${why} the sandbox API${seconds}, ${ahead} calls ahead`);
       ahead += 1;
     }
   };
 
   const expire = () => {
-    for (const { ticket, refuse } of waiting.values()) {
-      if (now() >= ticket.deadlineMs) refuse(refusal(governor, waiting.size));
+    for (const entry of waiting) {
+      if (now() >= entry.ticket.deadlineMs) refuse(entry, refusal(governor, waiting.size));
     }
   };
 
@@ -114,24 +125,11 @@ export function createLane({
         if (now() + governor.etaMs(ticket.front || ticket.priority > 0 ? 0 : line.size) > ticket.deadlineMs) {
           return reject(refusal(governor, line.size));
         }
-        lastId += 1;
-        const id = String(lastId);
-        const leave = () => {
-          waiting.delete(id);
-          ticket.signal.removeEventListener('abort', abort);
-        };
-        const refuse = (failure: SandboxFailure) => {
-          leave();
-          line.remove(id);
-          reject(failure);
-        };
-        const abort = () => refuse(cancelled());
-        waiting.set(id, { ticket, refuse });
-        // One signal may cancel a thousand queued calls; that many listeners are meant.
-        setMaxListeners(0, ticket.signal);
-        ticket.signal.addEventListener('abort', abort, { once: true });
+        const entry: Waiting = { ticket, reject, place: {}, onAbort: () => refuse(entry, cancelled()) };
+        waiting.add(entry);
+        ticket.signal.addEventListener('abort', entry.onAbort, { once: true });
         const job = async () => {
-          leave();
+          leave(entry);
           governor.onSend();
           pump();
           try {
@@ -143,7 +141,8 @@ export function createLane({
           }
         };
         queue.pause();
-        void queue.add(job, { id, priority: ticket.priority, key: ticket.key, front: ticket.front });
+        const { priority, key, front } = ticket;
+        void queue.add(job, { id: '', priority, key, front, place: entry.place });
         pump();
       }),
     pump,
@@ -153,7 +152,7 @@ export function createLane({
     close() {
       closed = true;
       cancelWake();
-      for (const { refuse } of waiting.values()) refuse(cancelled());
+      for (const entry of waiting) refuse(entry, cancelled());
     },
   };
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
@@ -113,7 +114,7 @@ export function createPerform({
     const access = operation.plane === 'agent' ? await credentials.access(sandboxId) : undefined;
     const { lane, governor } = laneFor(operation, sandboxId);
     const queuedAt = now();
-    const leaveQueue = queueBytes(nth.body?.length ?? 0);
+    const leaveQueue = queueBytes(nth.body?.length ?? 0, nth.front);
     const ticket = {
       priority: operation.priority,
       key: sandboxId,
@@ -150,8 +151,8 @@ export function createPerform({
   };
 
   /** Counts a waiting body until it leaves the queue; refuses what would take too much memory. */
-  const queueBytes = (bytes: number): (() => void) => {
-    if (queuedBytes > 0 && queuedBytes + bytes > MAX_QUEUED_BYTES) {
+  const queueBytes = (bytes: number, isRepeat: boolean): (() => void) => {
+    if (!isRepeat && queuedBytes > 0 && queuedBytes + bytes > MAX_QUEUED_BYTES) {
       throw new SandboxFailure('QUEUE_FULL', { retryAfterSeconds: 1 });
     }
     queuedBytes += bytes;
@@ -180,12 +181,15 @@ export function createPerform({
 
   return async (name, request, call) => {
     const operation: Operation = operations[name];
+    // One signal may stand for a thousand calls; that many listeners are meant.
+    setMaxListeners(0, call.signal);
     const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     const repeats = createRepeats({
       blind: operation.safety === 'create' || operation.safety === 'exec',
       budget,
       random,
     });
+    let last: SandboxFailure | undefined;
     for (let tries = 1; ; tries += 1) {
       const nth = { body, front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
       const verdict = await unlessLeft(attempt(operation, request, call, nth), {
@@ -194,9 +198,14 @@ export function createPerform({
         // A run of code outlives its call anyway, and reads and deletions are bounded on the wire.
         ...(operation.safety === 'create' && { leftMs: call.deadlineMs - now() }),
         ...request,
+      }).catch((error: unknown) => {
+        // The lane has no time for another attempt; why there had to be one says more.
+        const isRefused = error instanceof SandboxFailure && !nth.sent && error.code !== 'CANCELLED';
+        throw isRefused && last !== undefined ? last.with(error.facts) : error;
       });
       if (verdict.kind === 'result') return verdict;
       const failure = verdict.failure.with({ attempts: tries });
+      last = failure;
       if (verdict.kind !== 'again') throw failure;
       const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now(), nth.isProbe);
       if ('giveUp' in next) throw next.giveUp;

@@ -57,7 +57,7 @@ export function rateFacts(headers: Headers, nowMs: number): RateFacts | undefine
       ? inSeconds * 1000
       : reset === undefined
         ? undefined
-        : reset * 1000 - serverNow(headers, nowMs);
+        : endOfSecond(reset) * 1000 - serverNow(headers, nowMs);
   if (limit === undefined || remaining === undefined || resetInMs === undefined) return undefined;
   if (limit < 1 || remaining > limit) return undefined;
   const wait = sane(Math.max(0, resetInMs));
@@ -70,6 +70,11 @@ export function policyInText(text: string | undefined): { limit: number; windowM
   const limit = Number(match?.[1]);
   const windowMs = { second: 1_000, minute: 60_000, hour: 3_600_000 }[match?.[2]?.toLowerCase() ?? ''];
   return windowMs === undefined || limit < 1 ? undefined : { limit, windowMs };
+}
+
+/** A reset in whole seconds may be rounded down: the window ends within that second, at the latest at its end. */
+function endOfSecond(reset: number): number {
+  return Number.isInteger(reset) ? reset + 1 : reset;
 }
 
 function whole(value: string | undefined): number | undefined {

@@ -15,8 +15,11 @@ type RepeatsOptions = {
   random?: () => number;
 };
 
-/** Five tries with full jitter ride out 8 s of trouble on average; more only adds load. */
-const MAX_FAULTS = 5;
+/**
+ * Faults: at a rate of 70 % this still serves 99 of 100; the call's deadline is what mostly ends it. An API that
+ * cannot be reached at all is more likely misspelt than ill.
+ */
+const MAX_TRIES = { fault: 15, not_sent: 5 };
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_CAP_MS = 8_000;
 const MAX_UNHINTED_REFUSALS = 2;
@@ -28,7 +31,7 @@ export function unhintedWaitMs(refusals: number): number {
 
 /** Decides, for one operation, whether and when there is another attempt. */
 export function createRepeats({ blind, budget, random = Math.random }: RepeatsOptions) {
-  let faults = 0;
+  const tries = { fault: 0, not_sent: 0 };
   let refusals = 0;
   let renewals = 0;
 
@@ -46,9 +49,9 @@ export function createRepeats({ blind, budget, random = Math.random }: RepeatsOp
     fault: (why: 'fault' | 'not_sent', isProbe: boolean): number | undefined => {
       // An outage that the whole lane waits out says nothing about this operation: a probe is no try.
       if (isProbe) return 0;
-      faults += 1;
-      if (faults >= MAX_FAULTS) return undefined;
-      const backoffMs = random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (faults - 1));
+      tries[why] += 1;
+      if (tries[why] >= MAX_TRIES[why]) return undefined;
+      const backoffMs = random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (tries[why] - 1));
       // What never left this machine has cost the server nothing.
       return why === 'not_sent' ? backoffMs : Math.max(backoffMs, budget.withdraw());
     },

@@ -7,7 +7,8 @@ export type RetryBudget = {
 
 /** What may be spent without any success: a start, or a short outage. */
 const FLOOR = 10;
-const PER_SECOND = 1;
+/** Finagle's figure. */
+const PER_SECOND = 10;
 const PER_SUCCESS = 0.5;
 const CAP = 100;
 

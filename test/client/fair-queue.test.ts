@@ -1,12 +1,16 @@
 import { expect, test } from 'vitest';
-import { type FairOptions, FairQueue } from '../../src/client/fair-queue.ts';
+import { type FairOptions, FairQueue, type Place } from '../../src/client/fair-queue.ts';
 
 /** Enqueues in order, and dequeues all: the ids in the order they would run. */
 function order(items: readonly (FairOptions & { id: string })[], remove: readonly string[] = []): string[] {
   const queue = new FairQueue();
   const ran: string[] = [];
-  for (const { id, ...options } of items) queue.enqueue(async () => ran.push(id), { id, ...options });
-  for (const id of remove) queue.remove(id);
+  const places = new Map<string, Place>(items.map(({ id }) => [id, {}]));
+  for (const { id, ...options } of items) {
+    queue.enqueue(async () => ran.push(id), { ...options, place: places.get(id) ?? {} });
+  }
+  for (const id of remove) queue.leave(places.get(id) ?? {});
+  for (const id of remove) queue.leave(places.get(id) ?? {});
   const size = queue.size;
   for (let run = queue.dequeue(); run !== undefined; run = queue.dequeue()) void run();
   expect(ran).toHaveLength(size);

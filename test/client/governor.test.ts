@@ -148,6 +148,32 @@ describe('after a refusal', () => {
   });
 });
 
+describe('a refusal that names no limit', () => {
+  const refusedAfter = (taken: number) => {
+    const all = setUp({ limit: 100 });
+    all.exchange(taken);
+    all.send();
+    all.governor.onAnswer({ counted: true });
+    all.governor.onThrottle(1_000);
+    return all;
+  };
+  test('teaches it: what the server took is the limit', () => {
+    const { governor, exchange, pass } = refusedAfter(20);
+    pass(1_000);
+    exchange(10);
+    expect(burst(governor)).toBe(10);
+  });
+  test('but not for ever: with every two clean windows it creeps back', () => {
+    const { governor, exchange, pass } = refusedAfter(20);
+    for (let windows = 0; windows < 4; windows += 1) {
+      pass(1_000);
+      exchange(10);
+    }
+    pass(1_000);
+    expect(burst(governor)).toBeGreaterThan(20);
+  });
+});
+
 describe('the breaker', () => {
   const fault = (governor: Governor) => {
     governor.onSend();

@@ -28,7 +28,7 @@ describe('how long a refusal asks to wait', () => {
       'only the reset of the window',
       { 'x-ratelimit-limit': '10', 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': at(5) },
       undefined,
-      5_000,
+      6_000,
     ],
     ['a negative wait is not believed', {}, -5, undefined],
     [
@@ -54,7 +54,16 @@ describe('what headers say of the limit', () => {
     'x-ratelimit-reset': reset,
   });
   const rows: [says: string, headers: Record<string, string>, facts: object | undefined][] = [
-    ['HopX', hopx('100', '42', at(30)), { limit: 100, remaining: 42, resetInMs: 30_000 }],
+    [
+      'HopX, whose whole second may be rounded down',
+      hopx('100', '42', at(30)),
+      { limit: 100, remaining: 42, resetInMs: 31_000 },
+    ],
+    [
+      'a fraction of a second is exact',
+      hopx('100', '42', at(30.5)),
+      { limit: 100, remaining: 42, resetInMs: 30_500 },
+    ],
     [
       'the IETF draft',
       { ratelimit: '"default";r=9;t=30', 'ratelimit-policy': '"default";q=10;w=60' },
@@ -63,7 +72,7 @@ describe('what headers say of the limit', () => {
     [
       'a server whose clock is ten minutes ahead',
       { ...hopx('100', '42', at(630)), date: date(600_000) },
-      { limit: 100, remaining: 42, resetInMs: 30_000 },
+      { limit: 100, remaining: 42, resetInMs: 31_000 },
     ],
     ['a reset in the past is now', hopx('100', '0', at(-3)), { limit: 100, remaining: 0, resetInMs: 0 }],
     ['one field is missing', { 'x-ratelimit-remaining': '42' }, undefined],
