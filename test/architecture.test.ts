@@ -27,7 +27,10 @@ const layers: Record<string, Layer> = {
   'src/client/transport.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'undici'] },
   'src/client/lane.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'p-queue'] },
   'src/client/fair-queue.ts': { imports: ['src/client/'], types: ['p-queue'], packages: [] },
-  'src/engine/': { imports: base, packages: ['node:', 'zod', 'hono', '@hono/node-server', 'jose'] },
+  'src/engine/': {
+    imports: base,
+    packages: ['node:', 'zod', 'hono', '@hono/node-server', 'jose', 'ws', '@fastify/busboy'],
+  },
   'src/engine/sandbox/': { imports: base, packages: ['node:', 'zod'] },
   'src/commands/': {
     imports: [...base, 'src/config.ts', 'src/client/', 'src/engine/', 'src/mcp/'],

@@ -18,14 +18,21 @@ export function requireApiKey(apiKey: string): MiddlewareHandler<ApiEnv> {
 /** Lets through who has a sandbox's token, and notes which sandbox it is. */
 export function requireToken(tokens: Pick<Tokens, 'verify'>): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
-    const sandboxId = await tokens.verify(required(bearer(c.req.header('authorization'))));
-    const addressed = c.req.param('sandboxId');
-    if (addressed !== undefined && addressed !== sandboxId) {
-      throw new SandboxFailure('INVALID_TOKEN', { message: 'The token is for another sandbox' });
-    }
-    c.set('sandboxId', sandboxId);
+    const { authorization } = c.req.header();
+    c.set('sandboxId', await verifiedSandbox(tokens, authorization, c.req.param('sandboxId')));
     await next();
   };
+}
+
+/** The sandbox that the token in the header is for, which has to be the one addressed if one is. */
+export async function verifiedSandbox(
+  tokens: Pick<Tokens, 'verify'>,
+  authorization: string | undefined,
+  addressed: string | undefined,
+): Promise<string> {
+  const sandboxId = await tokens.verify(required(bearer(authorization)));
+  if (addressed === undefined || addressed === sandboxId) return sandboxId;
+  throw new SandboxFailure('INVALID_TOKEN', { message: 'The token is for another sandbox' });
 }
 
 function required(credential: string | undefined): string {

@@ -4,8 +4,11 @@ import type { Log } from '../log.ts';
 import type { Clock } from './clock.ts';
 import { invalidRequest } from './engine-failure.ts';
 import { createEnvVars } from './env-vars.ts';
+import { createMetrics } from './metrics.ts';
+import { createProcesses } from './processes.ts';
 import type { Launcher } from './sandbox/launcher.ts';
 import { goneFailure, type LiveSandbox, newSandboxId, type SandboxInfo } from './sandbox-record.ts';
+import { type Change, requireRunning, wayOf } from './state-changes.ts';
 import { selectTemplate } from './templates.ts';
 
 type ListQuery = { limit: number; cursor: number; status?: string | undefined; region?: string | undefined };
@@ -15,8 +18,16 @@ export type ControlPlane = {
   create(request: CreateRequest): Promise<SandboxInfo>;
   /** What is known of a sandbox; throws `RESOURCE_NOT_FOUND`, or `SANDBOX_EXPIRED` when its time was up. */
   get(id: string): SandboxInfo;
-  /** A sandbox to work in; throws as `get`, and `RESOURCE_NOT_FOUND` for one that ended by itself. */
+  /** A sandbox that is there, if it is. */
+  find(id: string): LiveSandbox | undefined;
+  /** A sandbox that is there, whatever it does; throws as `get`, and `RESOURCE_NOT_FOUND` for one that ended by itself. */
   getLive(id: string): LiveSandbox;
+  /** A sandbox to work in; throws as `getLive`, and `CONFLICT` while it is paused or stopped. */
+  getRunning(id: string): LiveSandbox;
+  /** Resolves once the sandbox is in the state asked for; throws `CONFLICT` where no way leads there. */
+  change(id: string, change: Change): Promise<SandboxInfo>;
+  /** Makes it live so long from now on. */
+  setTimeout(id: string, timeoutSeconds: number): SandboxInfo;
   /** In order of creation, those after `cursor`. */
   list(query: ListQuery): { sandboxes: readonly SandboxInfo[]; hasMore: boolean };
   /** Resolves once nothing of the sandbox is left; throws as `get`. */
@@ -54,10 +65,7 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
     const template = selectTemplate(request);
     const createdAtMs = clock.now();
     const timeoutSeconds = request.timeout_seconds ?? deps.defaultTtlSeconds ?? null;
-    const expiresAtMs = timeoutSeconds === null ? null : createdAtMs + timeoutSeconds * 1000;
-    if (expiresAtMs !== null && expiresAtMs > LAST_MOMENT_MS) {
-      throw invalidRequest("field 'timeout_seconds': the sandbox would expire after the year 9999");
-    }
+    const expiresAtMs = timeoutSeconds === null ? null : endOf(timeoutSeconds);
     const env = createEnvVars(request.env_vars ?? {});
     if (live.size >= maxSandboxes) {
       const message = `Sandbox limit reached (${live.size}/${maxSandboxes})`;
@@ -67,6 +75,7 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
     const region = request.region ?? 'local';
     const internetAccess = request.internet_access ?? false;
     const serial = ++lastSerial;
+    const sandbox = launcher.launch({ id, internetAccess });
     const entry: LiveSandbox = {
       info: {
         id,
@@ -80,11 +89,20 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
         status: 'creating',
       },
       env,
-      sandbox: launcher.launch({ id, internetAccess }),
+      sandbox,
+      processes: createProcesses({ sandbox, now: clock.now }),
+      metrics: createMetrics(createdAtMs),
       cancelExpiry: expiresAtMs === null ? () => {} : clock.at(expiresAtMs, expireOverdue),
+      changing: Promise.resolve(),
     };
     live.set(id, entry);
     return entry;
+  }
+
+  function endOf(timeoutSeconds: number): number {
+    const expiresAtMs = clock.now() + timeoutSeconds * 1000;
+    if (expiresAtMs <= LAST_MOMENT_MS) return expiresAtMs;
+    throw invalidRequest("field 'timeout_seconds': the sandbox would expire after the year 9999");
   }
 
   /** Runs before every answer too, so that none depends on a timer that is late. */
@@ -127,6 +145,24 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
     return info;
   }
 
+  function getLive(id: string): LiveSandbox {
+    const info = get(id);
+    const entry = live.get(id);
+    if (entry === undefined) throw goneFailure(info);
+    return entry;
+  }
+
+  async function makeChange({ info, sandbox }: LiveSandbox, change: Change): Promise<void> {
+    const local = await sandbox;
+    getLive(info.id);
+    const { to, act } = wayOf(change, info);
+    if (info.status === to) return;
+    // No call is let in on the way down, and none before the sandbox is up.
+    if (to !== 'running') info.status = to;
+    await act(local);
+    getLive(info.id).info.status = to;
+  }
+
   return {
     async create(request) {
       expireOverdue();
@@ -150,11 +186,30 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
 
     get,
 
-    getLive(id) {
-      const info = get(id);
-      const entry = live.get(id);
-      if (entry === undefined) throw goneFailure(info);
+    find: (id) => live.get(id),
+
+    getLive,
+
+    getRunning(id) {
+      const entry = getLive(id);
+      requireRunning(entry.info);
       return entry;
+    },
+
+    async change(id, name) {
+      const entry = getLive(id);
+      const made = entry.changing.then(() => makeChange(entry, name));
+      entry.changing = made.catch(() => {});
+      await made;
+      return entry.info;
+    },
+
+    setTimeout(id, timeoutSeconds) {
+      const entry = getLive(id);
+      const expiresAtMs = endOf(timeoutSeconds);
+      entry.cancelExpiry();
+      entry.cancelExpiry = clock.at(expiresAtMs, expireOverdue);
+      return Object.assign(entry.info, { timeoutSeconds, expiresAtMs });
     },
 
     list({ limit, cursor, status, region }) {

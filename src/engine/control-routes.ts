@@ -6,6 +6,7 @@ import { type ApiEnv, reply } from './http-reply.ts';
 import { check, readBody } from './request-body.ts';
 import type { Launcher } from './sandbox/launcher.ts';
 import { rfc3339, type SandboxInfo } from './sandbox-record.ts';
+import type { Change } from './state-changes.ts';
 import type { Tokens } from './tokens.ts';
 
 /** `GET /v1/sandboxes`: default and maximum of `limit` as documented (hopx-api §3.3). */
@@ -15,6 +16,8 @@ const listQuery = z.object({
   status: z.string().optional(),
   region: z.string().optional(),
 });
+
+const timeoutRequest = z.object({ timeout_seconds: z.int('must be positive').positive('must be positive') });
 
 /** Where sandboxes are found, and what they are here. */
 export type Machine = Pick<Launcher, 'isolation' | 'languages'> & {
@@ -85,6 +88,25 @@ export function controlRoutes({ controlPlane, tokens, machine }: ControlRoutesDe
     const id = c.req.param('id');
     await controlPlane.delete(id);
     return reply(c, { status: 'deleted', id });
+  });
+
+  routes.post('/:id/kill', async (c) => {
+    const id = c.req.param('id');
+    await controlPlane.delete(id);
+    return reply(c, { id, status: 'killed' });
+  });
+
+  for (const change of ['pause', 'resume', 'start', 'stop'] as const satisfies readonly Change[]) {
+    routes.post(`/:id/${change}`, async (c) => {
+      const { id, status } = await controlPlane.change(c.req.param('id'), change);
+      return reply(c, { id, status });
+    });
+  }
+
+  routes.put('/:id/timeout', async (c) => {
+    const { timeout_seconds: seconds } = await readBody(c.req.raw, timeoutRequest);
+    const { id, timeoutSeconds, expiresAtMs } = controlPlane.setTimeout(c.req.param('id'), seconds);
+    return reply(c, { id, timeout_seconds: timeoutSeconds, expires_at: rfc3339(expiresAtMs) });
   });
 
   routes.post('/:id/token/refresh', async (c) => {

@@ -7,11 +7,14 @@ import { type Clock, systemClock } from './clock.ts';
 import { createControlPlane } from './control-plane.ts';
 import type { Machine } from './control-routes.ts';
 import type { ErrorStyle } from './execution.ts';
+import { createFaults, type FaultFile } from './faults.ts';
 import { createHttpApi } from './http-api.ts';
 import { type ListenOn, openListener } from './listener.ts';
+import { createRateLimits, type RateFigures } from './rate-limits.ts';
 import { type Launcher, openLauncher } from './sandbox/launcher.ts';
 import { defaultLimits, type Limits } from './sandbox/limits.ts';
 import { createTokens } from './tokens.ts';
+import { createWebSockets } from './web-sockets.ts';
 
 export type EngineOptions = {
   listen: ListenOn;
@@ -20,6 +23,10 @@ export type EngineOptions = {
   defaultTtlSeconds?: number | undefined;
   /** How failing programs are told: as HopX's service does (default), or as its error page says. */
   errors?: ErrorStyle | undefined;
+  /** Requests a minute; without these none are refused. */
+  rates?: RateFigures | undefined;
+  /** Which requests fail, and how. */
+  faults?: FaultFile | undefined;
   log: Log;
   clock?: Clock | undefined;
   /** Opens what runs the sandboxes; its failure is `startEngine`'s. */
@@ -59,11 +66,15 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     maxSandboxes,
     defaultTtlSeconds: options.defaultTtlSeconds,
   });
-  const agent = createAgent({ controlPlane, languages });
+  const agent = createAgent({ controlPlane, languages, clock, log });
   const machine = { languages, isolation, baseUrl, resources: resources(defaultLimits) };
-  const api = createHttpApi({ apiKey, tokens, controlPlane, agent, machine, clock, errors, log });
+  const rateLimits = options.rates && createRateLimits(options.rates, clock);
+  const faults = options.faults && createFaults(options.faults);
+  const deps = { apiKey, tokens, controlPlane, agent, machine, clock, errors, rateLimits, faults, log };
+  const api = createHttpApi(deps);
   // The server's own Request and Response would replace those of everything else in this process.
-  listener.serve(getRequestListener(api.fetch, { hostname: 'localhost', overrideGlobalObjects: false }));
+  const handle = getRequestListener(api.fetch, { hostname: 'localhost', overrideGlobalObjects: false });
+  listener.serve(handle, createWebSockets(deps));
   log.info('engine started', { base_url: baseUrl, socket_path: socketPath, isolation, languages });
 
   let closing: Promise<unknown> | undefined;

@@ -1,12 +1,11 @@
 import type { z } from 'zod';
-import { type ExecuteReply, type executeRequest, MAX_EXECUTE_SECONDS } from '../contract/hopx.ts';
+import type { ExecuteReply, executeRequest } from '../contract/hopx.ts';
 import type { Language } from '../contract/results.ts';
 import { invalidRequest } from './engine-failure.ts';
 import { checkedEnv } from './env-vars.ts';
 import type { RunRequest, RunResult } from './sandbox/local-sandbox.ts';
 
-/** HopX's default, and the shortest that its agent accepts (hopx-api §4.1). */
-const DEFAULT_SECONDS = 60;
+/** The shortest that HopX's agent accepts (hopx-api §4.1). */
 const MIN_SECONDS = 1;
 
 /** Names that HopX's agent takes for a language (hopx-api §4.1). */
@@ -28,13 +27,16 @@ type SandboxSide = {
   /** Languages whose tools this machine has. */
   available: readonly Language[];
   sandboxEnv: Readonly<Record<string, string>>;
+  /** In seconds. */
+  timeout: { default: number; max: number };
 };
 
 /** What the sandbox is to run for an `/execute` request; throws `INVALID_REQUEST` naming the field. */
 export function toRunRequest(request: z.output<typeof executeRequest>, side: SandboxSide): RunRequest {
-  const seconds = request.timeout ?? DEFAULT_SECONDS;
-  if (seconds < MIN_SECONDS || seconds > MAX_EXECUTE_SECONDS) {
-    throw invalidRequest(`field 'timeout': must be from ${MIN_SECONDS} to ${MAX_EXECUTE_SECONDS} seconds`);
+  const { max } = side.timeout;
+  const seconds = request.timeout ?? side.timeout.default;
+  if (seconds < MIN_SECONDS || seconds > max) {
+    throw invalidRequest(`field 'timeout': must be from ${MIN_SECONDS} to ${max} seconds`);
   }
   const workdir = request.workdir ?? request.working_dir;
   return {
@@ -74,6 +76,8 @@ export function toExecuteReply(run: RunRequest, result: RunResult, nowMs: number
     html,
     markdown,
     json,
+    artifacts: result.artifacts,
+    artifacts_total: result.artifactsTotal,
     ended_by: result.endedBy,
     variables_lost: result.variablesLost,
     truncated: result.truncated.map(({ stream, totalChars, fullOutputPath }) => ({

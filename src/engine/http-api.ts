@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Hono } from 'hono';
+import { type Context, Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import type { Log } from '../log.ts';
 import type { Agent } from './agent.ts';
@@ -9,7 +9,12 @@ import type { Clock } from './clock.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { controlRoutes, type Machine } from './control-routes.ts';
 import type { ErrorStyle } from './execution.ts';
+import { injectFaults } from './fault-injection.ts';
+import type { Faults } from './faults.ts';
 import { type ApiEnv, errorReply, failureReply, reply } from './http-reply.ts';
+import { limitRate } from './rate-limiting.ts';
+import type { RateLimits } from './rate-limits.ts';
+import { templateRoutes } from './template-routes.ts';
 import type { Tokens } from './tokens.ts';
 
 export type HttpApiDeps = {
@@ -20,6 +25,9 @@ export type HttpApiDeps = {
   machine: Machine;
   clock: Pick<Clock, 'now'>;
   errors: ErrorStyle;
+  /** Without these, requests are not counted. */
+  rateLimits?: RateLimits | undefined;
+  faults?: Faults | undefined;
   log: Log;
 };
 
@@ -36,6 +44,7 @@ export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
     await next();
     const { method, path } = c.req;
     const elapsedMs = clock.now() - startedAtMs;
+    noteMetrics(deps, c, elapsedMs);
     log.debug('request', {
       request_id: requestId,
       method,
@@ -44,6 +53,8 @@ export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
       elapsed_ms: elapsedMs,
     });
   });
+  if (deps.rateLimits !== undefined) api.use(limitRate(deps.rateLimits));
+  if (deps.faults !== undefined) api.use(injectFaults(deps.faults));
   api.use(
     methodNotAllowed({
       app: api,
@@ -59,12 +70,25 @@ export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
   api.get('/health', (c) => reply(c, { status: 'healthy' }));
   api.use('/v1/*', requireApiKey(deps.apiKey));
   api.route('/v1/sandboxes', controlRoutes(deps));
+  api.route('/v1/templates', templateRoutes(deps.machine));
 
   const agent = agentRoutes(deps);
   api.route('/vms/:sandboxId', agent);
   // The SDKs' WebSockets leave out a path in `public_host` (hopx-api §11): there the token alone says which sandbox.
   api.route('/', agent);
   return api;
+}
+
+/** Counts a request that had a sandbox's token. */
+function noteMetrics(
+  { controlPlane }: Pick<HttpApiDeps, 'controlPlane'>,
+  c: Context<ApiEnv>,
+  elapsedMs: number,
+) {
+  const sandboxId: string | undefined = c.get('sandboxId');
+  if (sandboxId === undefined) return;
+  const route = `${c.req.method} ${c.req.path.replace(/^\/vms\/[^/]+/, '').replace(/^(\/execute\/kill)\/.*/, '$1')}`;
+  controlPlane.find(sandboxId)?.metrics.note(route, elapsedMs, c.res.status >= 400);
 }
 
 /** HopX's form (hopx-api §4). */

@@ -1,10 +1,14 @@
+import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import { type FailureCode, failures, SandboxFailure } from '../contract/failures.ts';
 import type { Log } from '../log.ts';
 import { EngineFailure } from './engine-failure.ts';
 
+/** What is short on this machine is free again within a moment. */
+const RETRY_SECONDS = 1;
+
 /** What every handler of the engine's HTTP API finds in its context. */
-export type ApiEnv = { Variables: { requestId: string; sandboxId: string } };
+export type ApiEnv = { Bindings: HttpBindings; Variables: { requestId: string; sandboxId: string } };
 
 type FailureStatus = Exclude<(typeof failures)[FailureCode]['status'], null> | 405 | 413;
 
@@ -21,28 +25,47 @@ export function reply(
 export function errorReply(
   c: Context<ApiEnv>,
   { status, code, text }: { status: FailureStatus; code: string; text: string },
-  details: Readonly<Record<string, unknown>> = {},
 ): Response {
-  return reply(c, { error: text, message: text, code, ...details }, status);
+  return reply(c, { error: text, message: text, code }, status);
 }
 
-/** The reply to whatever a handler threw; what is not a failure of the catalogue tells the caller nothing. */
-export function failureReply(c: Context<ApiEnv>, thrown: unknown, log: Log): Response {
-  const failure =
-    thrown instanceof SandboxFailure
-      ? thrown
-      : new SandboxFailure('INTERNAL_ERROR', { message: 'Internal server error', cause: thrown });
+/** What a failure says on the wire: the status, and the body but for the request's id. */
+export function describeFailure(failure: SandboxFailure): {
+  status: FailureStatus;
+  body: Record<string, unknown>;
+  retryAfterSeconds: number | undefined;
+} {
   const code = wireCode(failure);
   const status = failure.facts.httpStatus === 413 ? 413 : (failures[code].status ?? 500);
+  const text = failure.message;
+  const retryAfterSeconds = failure.facts.retryAfterSeconds ?? (status === 503 ? RETRY_SECONDS : undefined);
+  const details = failure instanceof EngineFailure ? failure.details : {};
+  return {
+    status,
+    body: { error: text, message: text, code, ...details, retry_after: retryAfterSeconds },
+    retryAfterSeconds,
+  };
+}
+
+/** The same failure, or for what is none of the catalogue one that tells the caller nothing. */
+export function asFailure(thrown: unknown): SandboxFailure {
+  if (thrown instanceof SandboxFailure) return thrown;
+  return new SandboxFailure('INTERNAL_ERROR', { message: 'Internal server error', cause: thrown });
+}
+
+/** The reply to whatever a handler threw. */
+export function failureReply(c: Context<ApiEnv>, thrown: unknown, log: Log): Response {
+  const failure = asFailure(thrown);
+  const { status, body, retryAfterSeconds } = describeFailure(failure);
   // The rest of a body that nobody reads stands in the way of the next request.
   if (status === 413) c.header('Connection', 'close');
+  if (retryAfterSeconds !== undefined) c.header('Retry-After', String(retryAfterSeconds));
   if (status >= 500) {
     const { cause } = failure.facts;
     const error = cause instanceof Error ? cause.stack : cause;
     log.error('request failed', { request_id: c.get('requestId'), message: failure.message, error });
   }
-  const details = failure instanceof EngineFailure ? failure.details : {};
-  return errorReply(c, { status, code, text: failure.message }, details);
+  return reply(c, body, status);
 }
 
 /** HopX's code for a failure; the catalogue's own codes do not cross the wire. */

@@ -2,6 +2,8 @@ import { randomInt } from 'node:crypto';
 import { SandboxFailure } from '../contract/failures.ts';
 import { EngineFailure } from './engine-failure.ts';
 import type { EnvVars } from './env-vars.ts';
+import type { Metrics } from './metrics.ts';
+import type { Processes } from './processes.ts';
 import type { LocalSandbox } from './sandbox/local-sandbox.ts';
 import type { Template } from './templates.ts';
 
@@ -13,10 +15,10 @@ export type SandboxInfo = {
   readonly template: Template;
   readonly region: string;
   readonly internetAccess: boolean;
-  readonly timeoutSeconds: number | null;
+  timeoutSeconds: number | null;
   readonly createdAtMs: number;
-  readonly expiresAtMs: number | null;
-  status: 'creating' | 'running' | 'error' | 'expired' | 'deleted';
+  expiresAtMs: number | null;
+  status: 'creating' | 'running' | 'paused' | 'stopped' | 'error' | 'expired' | 'deleted';
   /** What ended a sandbox in status `error`. */
   endedBy?: string;
 };
@@ -26,7 +28,11 @@ export type LiveSandbox = {
   readonly info: SandboxInfo;
   readonly env: EnvVars;
   readonly sandbox: Promise<LocalSandbox>;
-  readonly cancelExpiry: () => void;
+  readonly processes: Processes;
+  readonly metrics: Metrics;
+  cancelExpiry: () => void;
+  /** The last change of its state, which the next one waits for. */
+  changing: Promise<unknown>;
 };
 
 /** HopX's form: ten digits of unix time, then eight lowercase alphanumerics (hopx-api §2). */

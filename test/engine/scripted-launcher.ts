@@ -41,6 +41,21 @@ export function scriptedLauncher(script: Script = {}): ScriptedLauncher {
   };
 }
 
+/** What no test without a real sandbox asks for. */
+const never = (): never => {
+  throw new Error('this needs a real sandbox');
+};
+const unscripted = {
+  openFile: never,
+  createFile: never,
+  listFiles: never,
+  fileExists: never,
+  removeFile: never,
+  makeDirectory: never,
+  openTerminal: never,
+  watchFiles: never,
+};
+
 function scriptedSandbox(id: string, script: Script): ScriptedSandbox {
   const files = new Map<string, Uint8Array>();
   const { promise: ended, resolve: end } = withResolvers<EndReason>();
@@ -72,6 +87,11 @@ function scriptedSandbox(id: string, script: Script): ScriptedSandbox {
     async readFile(path) {
       return files.get(path) ?? Promise.reject(new Error(`no ${path}`));
     },
+    ...unscripted,
+    pause() {},
+    resume() {},
+    async stop() {},
+    processes: () => [],
     async destroy() {
       this.isDestroyed = true;
       end('destroyed');

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { guestModules } from './guest-modules.ts';
 import { type Interpreters, TOOLS } from './interpreters.ts';
 import type { Limits } from './limits.ts';
 
@@ -44,8 +45,12 @@ export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
   return { file, size: help.includes('--size '), disableUserns: help.includes('--disable-userns ') };
 }
 
+/** Where the agent lies inside. */
+const GUEST = '/run/agent';
+
 /** What the command line takes as descriptors: the first of these is 3 of the child's `stdio`, and so on. */
-export const handedNames = ['agent', 'seccomp', 'passwd', 'group', 'hosts'] as const;
+export const handedFiles = ['seccomp', 'passwd', 'group', 'hosts'] as const;
+export const handedNames = [...guestModules, ...handedFiles] as const;
 const descriptorOf = (name: (typeof handedNames)[number]) => `${3 + handedNames.indexOf(name)}`;
 
 /** Who the sandbox's user is inside, where there is a user namespace to say so. */
@@ -143,14 +148,22 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...['python3', 'python'].flatMap((name) => ['--symlink', python.executable, `${TOOLS}/${name}`]),
     ...(node === undefined ? [] : ['--ro-bind', node, `${TOOLS}/node`]),
     ...(goRoot === undefined ? [] : readOnly(goRoot)),
-    ...data('agent', '/run/agent.pyc'),
+    ...directory(GUEST),
+    // Copied, as mounting each of them takes longer.
+    ...guestModules.flatMap((name) => [
+      '--perms',
+      '0444',
+      '--file',
+      descriptorOf(name),
+      `${GUEST}/${name}.pyc`,
+    ]),
     // Both are tmpfs without a size cap of their own.
     ...['--remount-ro', '/dev', '--remount-ro', '/'],
     ...['--seccomp', descriptorOf('seccomp'), '--chdir', '/workspace', '--clearenv'],
     ...Object.entries(environment(searchPath)).flatMap(([name, value]) => ['--setenv', name, value]),
     '--',
     ...(rung.userNamespace ? [] : becoming(uid)),
-    ...[python.executable, '-S', '/run/agent.pyc', agentConfig],
+    ...[python.executable, '-S', `${GUEST}/agent.pyc`, agentConfig],
   ];
 }
 

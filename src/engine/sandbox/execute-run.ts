@@ -1,8 +1,10 @@
 import { SandboxFailure } from '../../contract/failures.ts';
+import type { GuestEvent } from './guest-events.ts';
 import { endFailure, type GuestSession, quoted } from './guest-session.ts';
 import type { Limits } from './limits.ts';
 import type { RunOptions, RunRequest, RunResult } from './run.ts';
 import { createRunRecord } from './run-record.ts';
+import type { Timers } from './timers.ts';
 import type { Watchdog } from './watchdog.ts';
 
 /** How long the host waits for the agent. */
@@ -14,7 +16,15 @@ export type Patience = {
   confirmMs: number;
 };
 
-type RunDeps = { session: GuestSession; watchdog: Watchdog; limits: Limits; patience: Patience };
+type RunDeps = {
+  session: GuestSession;
+  timers: Timers;
+  watchdog: Watchdog;
+  limits: Limits;
+  patience: Patience;
+};
+
+type Leftovers = Pick<Extract<GuestEvent, { event: 'exit' }>, 'artifacts' | 'artifactsTotal'>;
 
 /** What shells and `timeout` answer for these ends. */
 const exitCodes = { timeout: 124, cancel: 130, memory: 137 } as const;
@@ -32,44 +42,44 @@ export const neverStarted: RunResult = {
 
 /** Runs code in the sandbox; the wall clock is this one, whatever the guest says. */
 export function executeRun(deps: RunDeps, request: RunRequest, options: RunOptions): Promise<RunResult> {
-  const { session, watchdog, limits, patience } = deps;
+  const { session, timers, watchdog, limits, patience } = deps;
   const { runId: id, language, code, env, workdir } = request;
   const { signal, onOutput = () => {} } = options;
   return new Promise((resolve, reject) => {
     const record = createRunRecord(limits, onOutput);
     const startedMs = performance.now();
     let endedBy: keyof typeof exitCodes | undefined;
-    let timer: NodeJS.Timeout | undefined;
+    let stopTimer = () => {};
 
     const settle = (finish: () => void) => {
-      clearTimeout(timer);
+      stopTimer();
       signal?.removeEventListener('abort', cancel);
       session.finish(id);
       watchdog.runEnded();
       finish();
     };
-    const succeed = (exitCode: number, variablesLost: boolean) =>
+    const succeed = (exitCode: number, variablesLost: boolean, left: Leftovers = {}) =>
       settle(() =>
         resolve({
           ...record.output(),
           exitCode,
           executionTimeMs: performance.now() - startedMs,
           variablesLost,
+          ...(left.artifacts !== undefined && { artifacts: left.artifacts }),
+          ...(left.artifactsTotal !== undefined && { artifactsTotal: left.artifactsTotal }),
           ...(endedBy !== undefined && { endedBy, exitCode: exitCodes[endedBy] }),
         }),
       );
     const stop = (reason: 'timeout' | 'cancel', graceMs: number) => {
       if (endedBy !== undefined) return;
       endedBy = reason;
-      clearTimeout(timer);
+      stopTimer();
       session.send({ op: 'interrupt', id });
-      timer = setTimeout(() => {
+      stopTimer = timers.after(graceMs, () => {
         session.send({ op: 'kill', id });
-        timer = setTimeout(
-          () => session.end('crashed', 'the agent did not confirm a kill'),
-          patience.confirmMs,
-        );
-      }, graceMs);
+        const why = 'the agent did not confirm a kill';
+        stopTimer = timers.after(patience.confirmMs, () => session.end('crashed', why));
+      });
     };
     const cancel = () => stop('cancel', patience.cancelGraceMs);
 
@@ -82,7 +92,7 @@ export function executeRun(deps: RunDeps, request: RunRequest, options: RunOptio
             return record.take(event, lineBytes);
           case 'exit':
             if (event.code === exitCodes.memory && watchdog.killedSince(startedMs)) endedBy ??= 'memory';
-            succeed(event.code, event.variablesLost);
+            succeed(event.code, event.variablesLost, event);
             return true;
           case 'failed':
             settle(() => reject(new SandboxFailure(event.code, { message: quoted(event.message) })));
@@ -99,7 +109,7 @@ export function executeRun(deps: RunDeps, request: RunRequest, options: RunOptio
     });
     watchdog.runStarted();
     session.send({ op: 'run', id, language, code, env, ...(workdir !== undefined && { workdir }) });
-    timer = setTimeout(() => stop('timeout', patience.timeoutGraceMs), request.timeoutMs);
+    stopTimer = timers.after(request.timeoutMs, () => stop('timeout', patience.timeoutGraceMs));
     signal?.addEventListener('abort', cancel);
     if (signal?.aborted) cancel();
   });

@@ -1,5 +1,5 @@
-import { SandboxFailure } from '../../contract/failures.ts';
-import { endFailure, type GuestSession, quoted } from './guest-session.ts';
+import { type ExchangeDeps, fileFailure } from './exchange.ts';
+import { endFailure } from './guest-session.ts';
 
 export type FileRequest =
   | { op: 'read'; path: string }
@@ -11,13 +11,17 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const ANSWER_MS = 30_000;
 
 /** Reads or writes one file through the agent; resolves with what was read, which is nothing for a write. */
-export function operateOnFile(session: GuestSession, id: string, request: FileRequest): Promise<Uint8Array> {
+export function operateOnFile(
+  { session, timers }: ExchangeDeps,
+  id: string,
+  request: FileRequest,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
     let bytes = 0;
-    const timer = setTimeout(() => session.end('crashed', 'the agent did not answer'), ANSWER_MS);
+    const giveUp = timers.after(ANSWER_MS, () => session.end('crashed', 'the agent did not answer'));
     const settle = (finish: () => void) => {
-      clearTimeout(timer);
+      giveUp();
       session.finish(id);
       finish();
     };
@@ -34,8 +38,7 @@ export function operateOnFile(session: GuestSession, id: string, request: FileRe
             settle(() => resolve(Buffer.concat(pieces)));
             return true;
           case 'failed': {
-            const message = `${request.path}: ${quoted(event.message)}`;
-            settle(() => reject(new SandboxFailure(event.code, { message })));
+            settle(() => reject(fileFailure(event.code, request.path, event.message)));
             return true;
           }
           default:

@@ -4,9 +4,15 @@ import { type GuestEvent, guestEvent } from './guest-events.ts';
 /** What the host asks of the agent; `id` names the run or file operation in every event about it. */
 export type GuestRequest = { id: string } & (
   | { op: 'run'; language: string; code: string; env: Readonly<Record<string, string>>; workdir?: string }
-  | { op: 'interrupt' | 'kill' }
+  | { op: 'interrupt' | 'kill' | 'stop' }
   | { op: 'write'; path: string; data: string; overwrite: boolean; mode?: number }
-  | { op: 'read'; path: string }
+  | { op: 'read' | 'open' | 'list' | 'exists' | 'remove' | 'mkdir' | 'watch'; path: string }
+  | { op: 'pull' | 'create' | 'close' | 'unwatch' | 'more' }
+  | { op: 'put'; data: string }
+  | { op: 'commit'; path: string; overwrite: boolean; mode?: number }
+  | { op: 'terminal'; env: Readonly<Record<string, string>>; columns: number; rows: number }
+  | { op: 'input'; text: string }
+  | { op: 'resize'; columns: number; rows: number }
 );
 
 export type GuestChannel = {

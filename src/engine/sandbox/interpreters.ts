@@ -3,10 +3,16 @@ import { constants, existsSync, readdirSync, realpathSync, statSync } from 'node
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Language } from '../../contract/results.ts';
+import { guestModules } from './guest-modules.ts';
 import type { Machine } from './machine.ts';
 
 /** A real Python, with the agent compiled for it: that saves a third of a sandbox's start. */
-export type Python = { executable: string; prefix: string; agentBytecode: Uint8Array };
+export type Python = {
+  executable: string;
+  prefix: string;
+  /** Of each of `guestModules`. */
+  agentBytecode: readonly Uint8Array[];
+};
 
 /** What the sandboxes of one launcher run code with. */
 export type Interpreters = {
@@ -26,19 +32,23 @@ const OLDEST_PYTHON = [3, 9] as const;
 const inspection = `
 import sys
 print("%d %d" % sys.version_info[:2])
-import base64, importlib.util, marshal, os
+import base64, importlib.util, json, marshal, os
 print(os.path.realpath(sys.executable))
 print(os.path.realpath(sys.base_prefix))
-code = compile(sys.stdin.buffer.read(), "agent.py", "exec")
-print(base64.b64encode(importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)).decode())
+for name, source in json.load(sys.stdin.buffer):
+    code = compile(source, "agent/%s.py" % name, "exec")
+    print(base64.b64encode(importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)).decode())
 `;
 
 /** The system's python3, else the one on PATH, if a sandbox may read it; undefined if there is none. */
-export async function findPython(machine: Machine, agentSource: Uint8Array): Promise<Python | undefined> {
+export async function findPython(
+  machine: Machine,
+  agentSources: readonly string[],
+): Promise<Python | undefined> {
   const candidates = new Set(machine.searchPath.map((directory) => path.join(directory, 'python3')));
   for (const candidate of candidates) {
     if (!existsSync(candidate)) continue;
-    const python = await inspectPython(candidate, agentSource).catch(() => undefined);
+    const python = await inspectPython(candidate, agentSources).catch(() => undefined);
     if (
       python !== undefined &&
       isReadableInside(machine, python.executable) &&
@@ -49,15 +59,21 @@ export async function findPython(machine: Machine, agentSource: Uint8Array): Pro
   return undefined;
 }
 
-async function inspectPython(candidate: string, agentSource: Uint8Array): Promise<Python | undefined> {
+async function inspectPython(
+  candidate: string,
+  agentSources: readonly string[],
+): Promise<Python | undefined> {
   // A broken shim may hang; a cold disk may be slow.
   const running = promisify(execFile)(candidate, ['-S', '-E', '-c', inspection], {
     timeout: 10_000,
     maxBuffer: 1024 * 1024,
   });
   // One that is no Python may leave before it has read.
-  running.child.stdin?.on('error', () => {}).end(agentSource);
-  const [version = '', executable = '', prefix = '', bytecode = ''] = (await running).stdout.split('\n');
+  running.child.stdin
+    ?.on('error', () => {})
+    .end(JSON.stringify(guestModules.map((name, index) => [name, agentSources[index]])));
+  const lines = (await running).stdout.trimEnd().split('\n');
+  const [version = '', executable = '', prefix = '', ...bytecode] = lines;
   const [major = 0, minor = 0] = version.split(' ').map(Number);
   const isOldEnough = major === OLDEST_PYTHON[0] && minor >= OLDEST_PYTHON[1];
   // A prefix such as / or /home would put more inside than a Python.
@@ -67,7 +83,7 @@ async function inspectPython(candidate: string, agentSource: Uint8Array): Promis
     prefix.split('/').length < 2 + Number(prefix !== '/usr')
   )
     return undefined;
-  return { executable, prefix, agentBytecode: Buffer.from(bytecode, 'base64') };
+  return { executable, prefix, agentBytecode: bytecode.map((code) => Buffer.from(code, 'base64')) };
 }
 
 /** The server's own Node or, where a sandbox cannot read that, the system's; undefined if neither can be read. */

@@ -1,15 +1,15 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { SandboxFailure } from '../../contract/failures.ts';
 import type { Language } from '../../contract/results.ts';
 import { type Log, silentLog } from '../../log.ts';
 import {
   bubblewrapArguments,
-  handedNames,
+  handedFiles,
   insideFiles,
   inspectBubblewrap,
   type Rung,
   rungs,
 } from './bubblewrap.ts';
+import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
 import { defaultLimits, type Limits } from './limits.ts';
@@ -66,7 +66,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const bwrap = findProgram(machine, 'bwrap');
   if (bwrap === undefined) throw packageMissing(machine, 'bubblewrap');
   const bubblewrap = await inspectBubblewrap(bwrap);
-  const python = await findPython(machine, readFileSync(agentFile()));
+  const python = await findPython(machine, readGuestModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
   reapNodeCopies();
@@ -78,8 +78,9 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     commands: commandsOf(interpreters, limits.memoryBytes),
     rlimits: rlimits(limits, machine),
   });
-  const contents = { agent: python.agentBytecode, seccomp: seccompFilter(architecture), ...insideFiles };
-  const files = handedNames.map((name) => createHandedFile(Buffer.from(contents[name])));
+  const contents = { seccomp: seccompFilter(architecture), ...insideFiles };
+  const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
+  const files = handed.map(createHandedFile);
   let started = 0;
 
   const start = async (rung: Rung): Promise<LocalSandbox> => {
@@ -199,10 +200,4 @@ function countsProcessesByNamespace(machine: Machine): boolean {
 
 function isSupported(architecture: string): architecture is Architecture {
   return architecture === 'x64' || architecture === 'arm64';
-}
-
-/** agent.py lies beside the bundle when built, and beside the sources in development. */
-function agentFile(): URL {
-  const places = ['./agent.py', '../guest/agent.py'].map((place) => new URL(place, import.meta.url));
-  return places.find((place) => existsSync(place)) ?? new URL('./agent.py', import.meta.url);
 }

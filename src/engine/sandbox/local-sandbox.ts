@@ -1,16 +1,23 @@
 import { SandboxFailure } from '../../contract/failures.ts';
 import type { Log } from '../../log.ts';
+import { exchange } from './exchange.ts';
 import { executeRun, neverStarted, type Patience } from './execute-run.ts';
 import { operateOnFile } from './file-operation.ts';
+import { type Frozen, freeze } from './freeze.ts';
+import { createGuestFiles, type GuestFiles } from './guest-files.ts';
 import { createGuestSession, type Guest, type SandboxEnd } from './guest-session.ts';
+import { openTerminal, type Terminal, type TerminalOptions } from './guest-terminal.ts';
+import { type WatchOptions, watchFiles } from './guest-watch.ts';
 import type { Limits } from './limits.ts';
+import { listProcesses, type SystemProcess } from './process-list.ts';
 import type { RunOptions, RunRequest, RunResult } from './run.ts';
+import { createTimers } from './timers.ts';
 import type { Watchdog } from './watchdog.ts';
 
-export type { RunRequest, RunResult } from './run.ts';
+export type { RunOptions, RunRequest, RunResult } from './run.ts';
 
 /** One isolated place to run code in, with its files and its Python kernel. */
-export type LocalSandbox = {
+export type LocalSandbox = GuestFiles & {
   /** Python runs of one sandbox take turns; others go side by side. */
   run(request: RunRequest, options?: RunOptions): Promise<RunResult>;
   /** Under /workspace or /tmp; relative paths are under /workspace. Makes missing directories. */
@@ -20,6 +27,17 @@ export type LocalSandbox = {
     options?: { mode?: number; overwrite?: boolean },
   ): Promise<void>;
   readFile(path: string): Promise<Uint8Array>;
+  openTerminal(options: TerminalOptions): Terminal;
+  /** Resolves when the signal ends it. */
+  watchFiles(path: string, options: WatchOptions): Promise<void>;
+  /** What runs in it, the agent included. */
+  processes(): SystemProcess[];
+  /** Stops all its processes, the agent included, and the clocks of its runs. */
+  pause(): void;
+  /** Lets them go on; also after `stop`. */
+  resume(): void;
+  /** Ends all that runs in it; its files stay, and it does nothing until it is resumed. */
+  stop(): Promise<void>;
   /** Resolves once every process is gone and nothing of it is left; may be called again. */
   destroy(): Promise<void>;
   /** Resolves with why the sandbox ended, whether destroyed or by itself. */
@@ -27,7 +45,7 @@ export type LocalSandbox = {
 };
 
 type LocalSandboxOptions = {
-  guest: Guest;
+  guest: Guest & { rootPid: number };
   limits: Limits;
   log: Log;
   watch(hooks: { onAgentOverLimit(): void }): Watchdog;
@@ -47,9 +65,11 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
     onAgentOverLimit: () => session.end('memory', 'the agent itself is over the limit'),
   });
   const ended = session.ended.finally(() => watchdog.stop());
-  const deps = { session, watchdog, limits, patience };
+  const timers = createTimers();
+  const deps = { session, timers, watchdog, limits, patience };
   let lastPythonRun: Promise<unknown> = Promise.resolve();
-  let fileCount = 0;
+  let lastId = 0;
+  let frozen: Frozen | undefined;
 
   const pythonRun = (request: RunRequest, runOptions: RunOptions): Promise<RunResult> => {
     const { signal } = runOptions;
@@ -68,14 +88,20 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
       });
     });
   };
-  const fileId = () => {
+  const newId = () => {
     session.requireAlive();
-    fileCount += 1;
+    lastId += 1;
     // No run can have this id.
-    return `file:${fileCount}`;
+    return `host:${lastId}`;
+  };
+  const pause = () => {
+    session.requireAlive();
+    timers.pause();
+    frozen ??= freeze(guest.rootPid);
   };
 
   const sandbox: LocalSandbox = {
+    ...createGuestFiles(deps, newId),
     ended,
     async run(request, runOptions = {}) {
       session.requireAlive();
@@ -91,10 +117,24 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
     async writeFile(path, content, { mode, overwrite = true } = {}) {
       const data = Buffer.from(content).toString('base64');
       const request = { op: 'write', path, data, overwrite, ...(mode !== undefined && { mode }) } as const;
-      await operateOnFile(session, fileId(), request);
+      await operateOnFile(deps, newId(), request);
     },
     async readFile(path) {
-      return operateOnFile(session, fileId(), { op: 'read', path });
+      return operateOnFile(deps, newId(), { op: 'read', path });
+    },
+    openTerminal: (terminalOptions) => openTerminal(deps, newId(), terminalOptions),
+    watchFiles: (path, watchOptions) => watchFiles(deps, newId(), path, watchOptions),
+    processes: () => listProcesses(guest.rootPid),
+    pause,
+    resume() {
+      session.requireAlive();
+      frozen?.thaw();
+      frozen = undefined;
+      timers.resume();
+    },
+    async stop() {
+      await exchange(deps, { op: 'stop', id: newId() }, ({ event }) => (event === 'done' ? 'last' : 'stray'));
+      pause();
     },
     async destroy() {
       session.end('destroyed');

@@ -38,6 +38,9 @@ export type RunResult = RunOutput & {
   endedBy?: 'timeout' | 'memory' | 'cancel';
   /** The Python kernel is a new one: variables of earlier runs are gone. */
   variablesLost: boolean;
+  /** Files under /workspace that were made or changed meanwhile, newest first, at most 50. */
+  artifacts?: { path: string; size: number }[];
+  artifactsTotal?: number;
 };
 
 export type RunOptions = {

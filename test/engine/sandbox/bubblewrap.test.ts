@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import path from 'node:path';
@@ -174,11 +174,11 @@ describe('a sandbox', () => {
 
 test('nothing outlives a server that is killed, and nothing of the server reaches inside', async () => {
   const marker = `1${process.pid}.${Date.now()}`;
-  // As it is shipped: one bundle, with agent.py beside it.
+  // As it is shipped: one bundle, with the agent beside it.
   const file = path.join(hostDirectory, 'server.mjs');
   const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
   await build({ input, platform: 'node', output: { file, format: 'esm' } });
-  copyFileSync('src/engine/guest/agent.py', path.join(hostDirectory, 'agent.py'));
+  cpSync('src/engine/guest', path.join(hostDirectory, 'guest'), { recursive: true });
   // A descriptor that is not closed on exec, as a careless parent of the server may leave one.
   const command = ['-c', `exec 77<${hostDirectory}/secret; exec "$0" "$@"`, process.execPath, file, marker];
   const child = spawn('/bin/bash', command, { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -26,6 +26,7 @@ function fakeGuest(program: string) {
     guest: {
       input: child.stdin,
       output: child.stdout,
+      rootPid: child.pid ?? 0,
       kill: () => child.kill('SIGKILL'),
       exited: new Promise((resolve) => child.once('close', () => resolve())),
     },

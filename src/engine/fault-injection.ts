@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import type { Context, MiddlewareHandler } from 'hono';
+import type { Fault, Faults } from './faults.ts';
+import type { ApiEnv } from './http-reply.ts';
+
+/** Makes the requests fail that the faults choose, before or after their work is done. */
+export function injectFaults(faults: Faults): MiddlewareHandler<ApiEnv> {
+  return async (c, next) => {
+    const fault = faults.choose(c.req.method, c.req.path.replace(/^\/vms\/[^/]+/, '') || '/');
+    if (fault === undefined) return next();
+    if (fault.delay_ms !== undefined) {
+      await sleep(fault.delay_ms, undefined, { ref: false, signal: c.req.raw.signal });
+    }
+    if (!('when' in fault) || fault.when === 'after') await next();
+    if (fault.action !== 'delay') c.res = await spoiled(c, fault);
+    return undefined;
+  };
+}
+
+async function spoiled(c: Context<ApiEnv>, fault: Exclude<Fault, { action: 'delay' }>): Promise<Response> {
+  const { outgoing } = c.env;
+  switch (fault.action) {
+    case 'reply': {
+      const { status, code, error = 'Injected fault', retry_after: retryAfter } = fault;
+      const requestId = c.get('requestId');
+      const body = { error, message: error, code, retry_after: retryAfter, request_id: requestId };
+      const headers = {
+        'X-Request-ID': requestId,
+        ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),
+      };
+      return Response.json(body, { status, headers });
+    }
+    case 'html':
+      return new Response('<html><body>upstream connect error</body></html>', {
+        status: fault.status,
+        headers: { 'Content-Type': 'text/html' },
+      });
+    case 'reset':
+      outgoing.socket?.resetAndDestroy();
+      return RESPONSE_ALREADY_SENT;
+    case 'cut': {
+      const whole = Buffer.from(await c.res.arrayBuffer());
+      outgoing.writeHead(c.res.status, {
+        ...Object.fromEntries(c.res.headers),
+        'content-length': whole.length,
+      });
+      outgoing.write(whole.subarray(0, Math.floor(whole.length / 2)), () => outgoing.socket?.destroy());
+      return RESPONSE_ALREADY_SENT;
+    }
+  }
+}

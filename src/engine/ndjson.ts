@@ -1,0 +1,85 @@
+import type { Context } from 'hono';
+import { type ApiEnv, asFailure, describeFailure } from './http-reply.ts';
+import type { OutputStream, RunOptions } from './sandbox/run.ts';
+
+/** So much of each stream is sent as it comes; the result has all of it. */
+const MAX_LIVE_BYTES = 256 * 1024;
+
+/** So long nothing is sent at most: a reader can tell a quiet run from a dead connection. */
+const PING_MS = 5000;
+
+/**
+ * Answers a run as JSON lines: output as it comes, then `result`, or `error` for a run that was lost half-way.
+ * What fails before anything was sent is thrown, to be an ordinary error.
+ */
+export async function streamLines(
+  c: Context<ApiEnv>,
+  run: (options: RunOptions) => Promise<{ body: Readonly<Record<string, unknown>> }>,
+): Promise<Response> {
+  const requestId = c.get('requestId');
+  const gone = new AbortController();
+  const lines = createLines(() => gone.abort());
+  const leftBytes = { stdout: MAX_LIVE_BYTES, stderr: MAX_LIVE_BYTES };
+  const onOutput = (stream: OutputStream, text: string) => {
+    if (leftBytes[stream] <= 0) return;
+    leftBytes[stream] -= Buffer.byteLength(text);
+    if (leftBytes[stream] >= 0) lines.send({ type: stream, data: text });
+  };
+  const pings = setInterval(() => lines.sendIfQuiet({ type: 'ping' }), PING_MS).unref();
+  const signal = AbortSignal.any([c.req.raw.signal, gone.signal]);
+
+  const finished = run({ signal, onOutput })
+    .then(({ body }) => lines.send({ ...body, request_id: requestId, type: 'result' }))
+    .catch((failure: unknown) => {
+      if (!lines.haveBegun()) throw failure;
+      lines.send({ ...describeFailure(asFailure(failure)).body, request_id: requestId, type: 'error' });
+    })
+    .finally(() => {
+      clearInterval(pings);
+      lines.end();
+    });
+  await Promise.race([lines.begun, finished]);
+  return c.body(lines.readable, 200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
+}
+
+/** A body that is written line by line; `onCancel` hears that nobody reads it any more. */
+function createLines(onCancel: () => void) {
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let hasBegun = false;
+  let isQuiet = true;
+  let begin = () => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const readable = new ReadableStream<Uint8Array>({
+    start(given) {
+      controller = given;
+    },
+    cancel() {
+      controller = undefined;
+      onCancel();
+    },
+  });
+  const send = (line: Readonly<Record<string, unknown>>) => {
+    controller?.enqueue(Buffer.from(`${JSON.stringify(line)}\n`));
+    isQuiet = false;
+    hasBegun = true;
+    begin();
+  };
+  return {
+    readable,
+    /** Resolves with the first line. */
+    begun,
+    haveBegun: () => hasBegun,
+    send,
+    /** Sends the line unless another was sent since this was last called. */
+    sendIfQuiet(line: Readonly<Record<string, unknown>>) {
+      if (isQuiet) send(line);
+      isQuiet = true;
+    },
+    end() {
+      controller?.close();
+      controller = undefined;
+    },
+  };
+}
