@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
 import { type CreateRequest, type SandboxReply, sandboxReply } from '../contract/hopx.ts';
@@ -6,8 +5,9 @@ import type { Log } from '../log.ts';
 import type { Verdict } from './classify.ts';
 import type { Fingerprint, Journal } from './journal.ts';
 import { createLifetimes } from './lifetimes.ts';
+import { createMarks } from './marks.ts';
 import type { Perform } from './perform.ts';
-import { type CreateEnd, createReconciler, OWNER_VARIABLE } from './reconcile.ts';
+import { type CreateEnd, createReconciler } from './reconcile.ts';
 
 export type Creation = {
   create(request: CreateRequest, call: Call): Promise<SandboxReply>;
@@ -36,12 +36,12 @@ type CreationOptions = {
 
 /** States in which a new sandbox will never run (hopx-api §3.1). */
 const STILLBORN = new Set(['error', 'failed']);
-const envReply = z.looseObject({ env_vars: z.looseObject({ [OWNER_VARIABLE]: z.string().optional() }) });
 
 /** Creating on the wire: exactly one usable sandbox, or none. */
 export function createCreation(options: CreationOptions): Creation {
   const { perform, sandboxes, ownCall, accept, deletions } = options;
   const known = new Set<string>();
+  const marks = createMarks(options);
 
   const reconciler = createReconciler({
     ...options,
@@ -62,10 +62,7 @@ export function createCreation(options: CreationOptions): Creation {
           return hasLeft && end.kind === 'doubt' ? { ...end, kind: 'abandoned' } : end;
         }
       },
-      ownerOf: async (sandboxId, call) => {
-        const reply = await perform('readEnv', { sandboxId }, call).catch(() => undefined);
-        return envReply.safeParse(reply?.body).data?.env_vars[OWNER_VARIABLE];
-      },
+      markOf: marks.of,
     },
   });
 
@@ -78,6 +75,7 @@ export function createCreation(options: CreationOptions): Creation {
         throw new SandboxFailure('SERVICE_UNAVAILABLE', { message, endpoint: 'POST /v1/sandboxes' });
       }
       accept(sandbox);
+      void marks.ensure(sandbox.id);
       return sandbox;
     } catch (error) {
       await sandboxes.delete(sandbox.id, ownCall()).catch(() => {});

@@ -26,7 +26,8 @@ export const operations = {
     route: '/v1/sandboxes/{id}/token/refresh',
     plane: 'control',
     lane: 'control',
-    safety: 'idempotent',
+    // Its answer is the point, so it is repeated until one can be read.
+    safety: 'read',
     priority: 30,
     timeoutMs: 10_000,
   },
@@ -111,6 +112,15 @@ export const operations = {
     safety: 'read',
     priority: 0,
     timeoutMs: 30_000,
+  },
+  setEnv: {
+    method: 'PATCH',
+    route: '/env',
+    plane: 'agent',
+    lane: 'agent',
+    safety: 'idempotent',
+    priority: -20,
+    timeoutMs: 5_000,
   },
   writeFile: {
     method: 'POST',

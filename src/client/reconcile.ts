@@ -16,9 +16,12 @@ type SandboxesApi = {
   list(call: Call): Promise<SandboxReply[]>;
   get(sandboxId: string, call: Call): Promise<SandboxReply>;
   delete(sandboxId: string, call: Call): Promise<unknown>;
-  /** The owner that a sandbox carries; undefined where it carries none or cannot be asked. */
-  ownerOf(sandboxId: string, call: Call): Promise<string | undefined>;
+  /** Whether a sandbox carries an owner's mark; rejects when it cannot be asked. */
+  markOf(sandboxId: string, owner: string, call: Call): Promise<Mark>;
 };
+
+/** Whose mark a sandbox carries; `none` proves nothing where the API is not known to keep marks. */
+export type Mark = 'ours' | 'foreign' | 'none';
 
 /** A create made a sandbox or none; nobody knows; or its caller left while it was under way. */
 export type CreateEnd =
@@ -79,7 +82,7 @@ export function createReconciler({
     return work;
   };
 
-  /** Ours for certain, or as good as: nobody else's mark, and a lifetime that only this create asked for. */
+  /** Ours for certain, or as good as: no other mark, and a lifetime that only this create asked for. */
   const isOurs = async (candidate: SandboxReply, intent: Fingerprint, wanted: string, call: Call) => {
     if (isKnown(candidate.id) || candidate.status === 'deleted') return false;
     const known =
@@ -91,8 +94,8 @@ export function createReconciler({
     if (template !== intent.template && String(known.template_id ?? '') !== intent.template) return false;
     const createdMs = Date.parse(known.created_at ?? '');
     if (!Number.isNaN(createdMs) && createdMs < intent.sinceMs - TOLERANCE_MS) return false;
-    const marked = await api.ownerOf(candidate.id, call);
-    return marked === undefined || marked === wanted;
+    // A sandbox that cannot be asked may be in use by another server of ours: then nothing is decided here.
+    return (await api.markOf(candidate.id, wanted, call)) !== 'foreign';
   };
 
   const find = async (intent: Fingerprint, wanted: string, call: Call): Promise<SandboxReply[]> => {
@@ -133,7 +136,7 @@ export function createReconciler({
     track(
       (async () => {
         await sleep(SWEEP_AFTER_MS, hurry.signal).catch(() => {});
-        await sweep(intent, owner, ownCall());
+        await sweep(intent, owner, ownCall()).catch(() => sweep(intent, owner, ownCall()));
         journal.dropped(intent);
       })()
         .catch((error: unknown) =>

@@ -79,7 +79,7 @@ export async function startFaultyHopx({
       timeoutSeconds: body.timeout_seconds ?? 0,
       template: body.template_name ?? '',
       createdAt: new Date().toISOString(),
-      env: appliesEnv ? (body.env_vars ?? {}) : {},
+      env: appliesEnv ? { ...body.env_vars } : {},
     };
     boxes.set(id, box);
     return box;
@@ -103,6 +103,10 @@ export async function startFaultyHopx({
       return { status: 200, body: { id, status: 'deleted' } };
     },
     'GET /env': ({ env }) => ({ status: 200, body: { env_vars: env } }),
+    'PATCH /env': ({ env }, { env_vars: more }) => {
+      Object.assign(env, more);
+      return { status: 200, body: { env_vars: env } };
+    },
     'POST /execute': (_box, { code = '' }) => {
       executions.set(code, (executions.get(code) ?? 0) + 1);
       return {
