@@ -1,10 +1,13 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { SandboxFailure } from '../contract/failures.ts';
 import { type EngineOptions, startEngine } from '../engine/engine.ts';
+import { type FaultFile, faultFile } from '../engine/faults.ts';
+import { hopxRates, type RateFigures } from '../engine/rate-limits.ts';
 import { createLog } from '../log.ts';
 
-const usage = `Usage: hopx-sandbox-mcp serve [--port N] [--quota N] [--errors live|documented]
+const usage = `Usage: hopx-sandbox-mcp serve [options]
 
 Runs the embedded engine alone, as a HopX-compatible API on 127.0.0.1, until SIGINT or SIGTERM.
 Prints one JSON line with its URL and key on stdout.
@@ -13,6 +16,10 @@ Prints one JSON line with its URL and key on stdout.
   --quota N     sandboxes that may exist at once; default 10
   --errors HOW  how failing programs are told: live, as 200 with success:false (default),
                 or documented, as HopX's error page says (500, and 408 for a timeout)
+  --rate-limits hopx|C/A/N
+                requests a minute to the control plane, to a sandbox, and creations;
+                hopx is 100/300/20, and without this nothing is limited
+  --faults FILE makes requests fail as the JSON file says; its format is in the README
   --help        this text
 `;
 
@@ -44,7 +51,7 @@ export async function untilSignal(): Promise<void> {
 export async function runServe(args: readonly string[], io: ServeIo = processIo): Promise<number> {
   let options: ServeOptions;
   try {
-    options = parseOptions(args);
+    options = await parseOptions(args);
   } catch (error) {
     io.stderr.write(`${error instanceof Error ? error.message : error}\n\n${usage}`);
     return 2;
@@ -69,16 +76,18 @@ export async function runServe(args: readonly string[], io: ServeIo = processIo)
   }
 }
 
-type ServeOptions = Pick<EngineOptions, 'listen' | 'maxSandboxes' | 'errors'> | 'help';
+type ServeOptions = Pick<EngineOptions, 'listen' | 'maxSandboxes' | 'errors' | 'rates' | 'faults'> | 'help';
 
 /** Throws with a sentence for the user where an argument is not valid. */
-function parseOptions(args: readonly string[]): ServeOptions {
+async function parseOptions(args: readonly string[]): Promise<ServeOptions> {
   const { values } = parseArgs({
     args: [...args],
     options: {
       port: { type: 'string', default: '0' },
       quota: { type: 'string', default: '10' },
       errors: { type: 'string', default: 'live' },
+      'rate-limits': { type: 'string' },
+      faults: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -90,7 +99,31 @@ function parseOptions(args: readonly string[]): ServeOptions {
     listen: { kind: 'loopback', port },
     maxSandboxes: wholeNumber('--quota', values.quota, 1, 10_000),
     errors,
+    rates: parseRates(values['rate-limits']),
+    faults: values.faults === undefined ? undefined : await readFaults(values.faults),
   };
+}
+
+function parseRates(text: string | undefined): RateFigures | undefined {
+  if (text === undefined) return undefined;
+  if (text === 'hopx') return hopxRates;
+  const [, control, agent, create] = /^(\d+)\/(\d+)\/(\d+)$/.exec(text) ?? [];
+  if (create === undefined)
+    throw new Error('--rate-limits must be hopx, or three figures such as 100/300/20');
+  return { control: Number(control), agent: Number(agent), create: Number(create) };
+}
+
+async function readFaults(file: string): Promise<FaultFile> {
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw new Error(`--faults ${file}: ${error instanceof Error ? error.message : error}`);
+  }
+  const parsed = faultFile.safeParse(content, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) => `  ${path.join('.')}: ${message}`);
+  throw new Error(`--faults ${file} is not valid:\n${problems.join('\n')}`);
 }
 
 function wholeNumber(flag: string, text: string, min: number, max: number): number {

@@ -1,4 +1,4 @@
-import { SandboxFailure } from '../../contract/failures.ts';
+import { type FailureCode, SandboxFailure } from '../../contract/failures.ts';
 import type { GuestRequest } from './guest-channel.ts';
 import type { GuestEvent } from './guest-events.ts';
 import { endFailure, type GuestSession, quoted } from './guest-session.ts';
@@ -41,12 +41,16 @@ export function exchange(
   });
 }
 
-/** A failed file operation in HopX's words. */
+const inWords: Partial<Record<FailureCode, (path: string) => string>> = {
+  FORBIDDEN: (path) => `Path not allowed: ${path}`,
+  RESOURCE_NOT_FOUND: (path) => `File not found: ${path}`,
+};
+
+/** A failed file operation in HopX's words, which its SDKs look for. */
 export function fileFailure(
   code: Extract<GuestEvent, { event: 'failed' }>['code'],
   path: string,
   why: string,
 ): SandboxFailure {
-  const message = code === 'FORBIDDEN' ? `Path not allowed: ${path}` : `${path}: ${quoted(why)}`;
-  return new SandboxFailure(code, { message });
+  return new SandboxFailure(code, { message: inWords[code]?.(path) ?? `${path}: ${quoted(why)}` });
 }

@@ -18,7 +18,7 @@ import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, reapNodeCopies } from './node-copy.ts';
 import { findProgram, packageMissing, platformUnsupported, sandboxRefused } from './remedies.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
-import { startGuest } from './start-guest.ts';
+import { preferForOutOfMemory, startGuest } from './start-guest.ts';
 import { createWatchdog } from './watchdog.ts';
 
 export type LauncherOptions = {
@@ -95,7 +95,13 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     });
     const { rootPid, agentPid } = guest;
     const watch = (hooks: { onAgentOverLimit(): void }) =>
-      createWatchdog({ rootPid, agentPid, limitBytes: limits.memoryBytes, ...hooks });
+      createWatchdog({
+        rootPid,
+        agentPid,
+        limitBytes: limits.memoryBytes,
+        maxFiles: limits.files,
+        ...hooks,
+      });
     const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
@@ -105,6 +111,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     } finally {
       clearTimeout(timer);
     }
+    if (machine.uid === 0) preferForOutOfMemory([rootPid, agentPid()]);
     return sandbox;
   };
 

@@ -12,6 +12,8 @@ export type Limits = {
   processes: number;
   openFiles: number;
   fileBytes: number;
+  /** Files and directories in all places together (host watchdog). */
+  files: number;
   /** Of each output stream of a run, what reaches the host: the first and the last characters. */
   headChars: number;
   tailChars: number;
@@ -31,6 +33,8 @@ export const defaultLimits: Limits = {
   processes: 256,
   openFiles: 1024,
   fileBytes: 512 * MIB,
+  // A large node_modules has 100,000; each takes about 1 KiB of the kernel's memory.
+  files: 200_000,
   // Far above what a model is ever shown, far below what would hurt the host.
   headChars: 512 * KIB,
   tailChars: 512 * KIB,
