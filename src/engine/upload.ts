@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
+import { SandboxFailure } from '../contract/failures.ts';
 import { invalidRequest } from './engine-failure.ts';
 import type { LocalSandbox } from './sandbox/local-sandbox.ts';
 
@@ -55,7 +56,8 @@ export async function receiveUpload(
   } catch (failure) {
     await writer.discard();
     incoming.resume();
-    throw failure;
+    if (failure instanceof SandboxFailure) throw failure;
+    throw invalidRequest('the body was cut short, or is not valid multipart/form-data', { cause: failure });
   }
 }
 

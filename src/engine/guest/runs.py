@@ -187,7 +187,7 @@ class Runs:
 
     def kill_everything(self):
         """Without /proc nobody can say what belongs to which run; the signal spares only PID 1."""
-        send_signal(-1, signal.SIGKILL)
+        self.supervisors.kill_everything()
         for run in list(self.runs.values()):
             if run.supervisor is not None:
                 run.supervisor.close()

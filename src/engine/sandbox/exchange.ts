@@ -52,5 +52,6 @@ export function fileFailure(
   path: string,
   why: string,
 ): SandboxFailure {
-  return new SandboxFailure(code, { message: inWords[code]?.(path) ?? `${path}: ${quoted(why)}` });
+  const message = inWords[code]?.(path) ?? (path === '' ? quoted(why) : `${path}: ${quoted(why)}`);
+  return new SandboxFailure(code, { message });
 }

@@ -18,7 +18,7 @@ import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, reapNodeCopies } from './node-copy.ts';
 import { findProgram, packageMissing, platformUnsupported, sandboxRefused } from './remedies.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
-import { preferForOutOfMemory, startGuest } from './start-guest.ts';
+import { startGuest } from './start-guest.ts';
 import { createWatchdog } from './watchdog.ts';
 
 export type LauncherOptions = {
@@ -111,7 +111,6 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     } finally {
       clearTimeout(timer);
     }
-    if (machine.uid === 0) preferForOutOfMemory([rootPid, agentPid()]);
     return sandbox;
   };
 

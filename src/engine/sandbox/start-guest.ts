@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, writeFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { Guest } from './guest-session.ts';
 import type { HandedFile } from './handed-file.ts';
 import { childrenOf, killProcess } from './process-tree.ts';
@@ -78,16 +78,5 @@ function withDescriptors<T>(files: readonly HandedFile[], run: (descriptors: num
     return run(descriptors);
   } finally {
     for (const descriptor of descriptors) closeSync(descriptor);
-  }
-}
-
-/** Has the kernel end these before anything else when memory is short. As set by root, it cannot be lowered inside. */
-export function preferForOutOfMemory(pids: readonly (number | undefined)[]): void {
-  for (const pid of pids) {
-    try {
-      writeFileSync(`/proc/${pid}/oom_score_adj`, '1000');
-    } catch {
-      // Gone, or a container whose root may not; the agent did it for itself.
-    }
   }
 }

@@ -23,10 +23,6 @@ type WatchdogOptions = {
   idlePollMs?: number;
 };
 
-const MEASURING_MS = 20;
-
-const largestFirst = (one: { bytes: number }, other: { bytes: number }) => other.bytes - one.bytes;
-
 /** Kills the largest processes of a sandbox that holds more memory than it may; needs neither rights nor cgroups. */
 export function createWatchdog(options: WatchdogOptions): Watchdog {
   // 100 ms lets some 0.2 GiB through before the kill; a look at a sandbox costs about 0.1 ms.
@@ -40,20 +36,9 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     // Killing does not take them away; only the end of the sandbox does.
     if (maxFiles !== undefined && agent !== undefined && countFiles(agent) > maxFiles)
       return onAgentOverLimit();
-    const sizes = descendants(rootPid).map((pid) => ({ pid, bytes: residentBytes(pid) }));
+    const sizes = memoryUse(rootPid, limitBytes);
     let excess = sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
     if (excess <= 0) return;
-    sizes.sort(largestFirst);
-    // Hundreds of forks that share a gigabyte would keep this process busy for seconds; those count in full.
-    const measuringUntilMs = performance.now() + MEASURING_MS;
-    for (const size of sizes) {
-      const bytes = proportionalBytes(size.pid) ?? size.bytes;
-      excess -= size.bytes - bytes;
-      if (excess <= 0) return;
-      size.bytes = bytes;
-      if (performance.now() > measuringUntilMs) break;
-    }
-    sizes.sort(largestFirst);
     for (const { pid, bytes } of sizes) {
       if (pid === agent) continue;
       lastKillMs = performance.now();
@@ -82,4 +67,24 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     killedSince: (timeMs) => lastKillMs >= timeMs,
     stop: () => clearInterval(timer),
   };
+}
+
+const MEASURING_MS = 20;
+
+/** What each process below this one holds, largest first; as exactly as it takes to see that all is well. */
+function memoryUse(rootPid: number, limitBytes: number): { pid: number; bytes: number }[] {
+  const largestFirst = (one: { bytes: number }, other: { bytes: number }) => other.bytes - one.bytes;
+  const sizes = descendants(rootPid)
+    .map((pid) => ({ pid, bytes: residentBytes(pid) }))
+    .sort(largestFirst);
+  let excess = sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
+  // Hundreds of forks that share a gigabyte would keep this process busy for seconds; those count in full.
+  const untilMs = performance.now() + MEASURING_MS;
+  for (const size of sizes) {
+    if (excess <= 0 || performance.now() > untilMs) break;
+    const bytes = proportionalBytes(size.pid) ?? size.bytes;
+    excess -= size.bytes - bytes;
+    size.bytes = bytes;
+  }
+  return sizes.sort(largestFirst);
 }
