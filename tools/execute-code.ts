@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Execution, FileContent, Sandbox } from '../src/contract/results.ts';
 import type { Executed } from '../src/sandboxes/executions.ts';
-import { describeSandbox } from './sandbox-shape.ts';
 import { type Answer, defineTool } from './tool.ts';
 
 const filePath = z.string().min(1).max(1_000);
@@ -32,9 +31,11 @@ Code that fails or runs out of time is an error that carries the output so far; 
       timeout_seconds: z
         .number()
         .min(1)
-        .max(300)
+        .max(3_600)
         .default(60)
-        .describe('The code is stopped after this many seconds; its output so far comes back.'),
+        .describe(
+          'The code is stopped after this many seconds, its output kept. Above 300 it runs detached: no Python variables, result or figures.',
+        ),
       files: z
         .array(
           z.strictObject({
@@ -136,7 +137,9 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
           `Files made or changed: ${execution.artifacts.map(({ path, size }) => `${path} (${size} bytes)`).join(', ')}`,
         ]),
     ...(execution.files ?? []).map(describeFile),
-    ...(sandbox === undefined ? [] : [`Default sandbox ${describeSandbox(sandbox)}`]),
+    ...(sandbox === undefined
+      ? []
+      : [`It is this session's default sandbox; it expires ${sandbox.expires_at ?? 'never'}.`]),
   ];
   const streams = [
     section('result', execution.result),

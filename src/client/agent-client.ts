@@ -18,6 +18,13 @@ export type Ran = { reply: ExecuteReply; httpStatus: number; requestId?: string 
 /** What to write, as text or as the base64 of bytes. */
 export type WriteFile = { path: string } & ({ content: string } | { base64: string });
 
+/** `POST /commands/background` (DOC, SDKs): the argument form, which every version of the agent takes. */
+export type StartCommand = Omit<ExecuteRequest, 'code' | 'language'> & {
+  command: string;
+  args: readonly string[];
+  name: string;
+};
+
 /** What can be done inside one sandbox. */
 export type AgentClient = {
   /** A finished run, whatever its exit code. The run is given up when `call.signal` aborts. */
@@ -25,6 +32,8 @@ export type AgentClient = {
   writeFile(sandboxId: string, file: WriteFile, call: Call): Promise<void>;
   readFile(sandboxId: string, path: string, call: Call): Promise<Buffer>;
   /** A shell command of our own, which changes nothing. */
+  /** Starts a program that nobody waits for; at most once. */
+  startCommand(sandboxId: string, command: StartCommand, call: Call): Promise<void>;
   runCommand(sandboxId: string, command: string, call: Call): Promise<{ stdout: string }>;
 };
 
@@ -60,6 +69,9 @@ export function createAgentClient(perform: Perform): AgentClient {
         call,
       );
       return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
+    },
+    async startCommand(sandboxId, command, call) {
+      await perform('startCommand', { sandboxId, body: command }, call);
     },
     async runCommand(sandboxId, command, call) {
       const body = { command: 'bash', args: ['-c', command], timeout: COMMAND_SECONDS, workdir: WORKDIR };

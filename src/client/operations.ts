@@ -95,6 +95,15 @@ export const operations = {
     priority: -20,
     timeoutMs: 5_000,
   },
+  startCommand: {
+    method: 'POST',
+    route: '/commands/background',
+    plane: 'agent',
+    lane: 'agent',
+    safety: 'exec',
+    priority: 0,
+    timeoutMs: 15_000,
+  },
   runCommand: {
     method: 'POST',
     route: '/commands/run',

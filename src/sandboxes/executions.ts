@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { HopxClient } from '../client/hopx-client.ts';
 import type { Call } from '../contract/call.ts';
 import { type FailureFacts, SandboxFailure } from '../contract/failures.ts';
-import { type ExecuteReply, type ExecuteRequest, WORKDIR } from '../contract/hopx.ts';
+import { type ExecuteReply, type ExecuteRequest, MAX_EXECUTE_SECONDS, WORKDIR } from '../contract/hopx.ts';
 import type { Execution, ExecutionStatus, Image, Language, Sandbox } from '../contract/results.ts';
+import { runDetached } from './detached.ts';
 import { bareExecution, failureOf, type KeepOutput, type Program, readExecution } from './execution.ts';
 import { createLiveOutput, type LiveOutput } from './live-output.ts';
 import { createRuns } from './runs.ts';
@@ -95,7 +96,10 @@ export function createExecutions({
       workdir: input.workdir ?? WORKDIR,
       ...(Object.keys(env).length > 0 && { env }),
     };
-    const { reply, httpStatus, requestId } = await api.execute(sandboxId, request, call, live.add);
+    const { reply, httpStatus, requestId } =
+      program.timeoutSeconds > MAX_EXECUTE_SECONDS
+        ? await runDetached({ client: api, program, request, live, outputLimitChars, call, now })
+        : await api.execute(sandboxId, request, call, live.add);
     const wire = { endpoint: 'POST /execute', httpStatus, ...(requestId !== undefined && { requestId }) };
     const told = httpStatus === 408 ? { ...reply, code: 'EXECUTION_TIMEOUT' } : reply;
     // What comes after the run must not take the time that its queue was given.

@@ -29,6 +29,7 @@ export function scriptedSandboxes(script: Script = {}) {
   const ran: [sandboxId: string, request: ExecuteRequest][] = [];
   const deleted: string[] = [];
   const written: [path: string, chars: number][] = [];
+  const commands: string[] = [];
   let connections = 0;
   let isClosed = false;
   const client: HopxClient = {
@@ -52,6 +53,7 @@ export function scriptedSandboxes(script: Script = {}) {
       written.push([file.path, ('base64' in file ? file.base64 : file.content).length]);
     },
     readFile: async (_sandboxId, path) => Buffer.from(script.reading?.(path) ?? ''),
+    startCommand: async (_sandboxId, { args }) => void commands.push(args.join(' ')),
     runCommand: async () => ({ stdout: script.finding ?? '' }),
     getSandbox: () => Promise.reject(new Error('nobody asks for one')),
     listSandboxes: async () => [{ id: 'other', status: 'paused', template_id: 7, internet_access: false }],
@@ -78,6 +80,7 @@ export function scriptedSandboxes(script: Script = {}) {
     ran,
     deleted,
     written,
+    commands,
     isClosed: () => isClosed,
     connections: () => connections,
   };
