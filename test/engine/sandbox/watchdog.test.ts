@@ -40,6 +40,13 @@ test('keeps many processes together under the limit', async () => {
   expect(result.stdout).toBe('fine\n');
 });
 
+test('counts what forks share only once', async () => {
+  const sandbox = await launch();
+  const family =
+    'import os, time\nb = bytearray(200 << 20)\nfor at in range(0, len(b), 4096): b[at] = 1\npids = []\nfor _ in range(4):\n  pid = os.fork()\n  if pid == 0:\n    time.sleep(0.7)\n    os._exit(0)\n  pids.append(pid)\n[os.waitpid(pid, 0)[1] for pid in pids]';
+  expect(await sandbox.run(request('python', family))).toMatchObject({ exitCode: 0, result: '[0, 0, 0, 0]' });
+});
+
 test('looks after background processes too', async () => {
   const sandbox = await launch();
   await sandbox.writeFile('eat.py', Buffer.from(`${shared}\nimport time\ntime.sleep(100)`));
