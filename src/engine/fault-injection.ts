@@ -37,7 +37,9 @@ async function spoiled(c: Context<ApiEnv>, fault: Exclude<Fault, { action: 'dela
         headers: { 'Content-Type': 'text/html' },
       });
     case 'reset':
-      outgoing.socket?.resetAndDestroy();
+      // Unix sockets know no reset.
+      if (outgoing.socket?.remoteAddress === undefined) outgoing.socket?.destroy();
+      else outgoing.socket.resetAndDestroy();
       return RESPONSE_ALREADY_SENT;
     case 'cut': {
       const whole = Buffer.from(await c.res.arrayBuffer());
