@@ -109,9 +109,13 @@ class Stream:
         if self.spill_room <= 0:
             return
         try:
-            self.spill_room -= os.write(self.spill, chunk[: self.spill_room])
+            written = os.write(self.spill, chunk[: self.spill_room])
         except OSError:
             self.spill_room = 0
+            return
+        self.spill_room -= written
+        self.run.spilled_bytes += written
+        self.runs.make_room()
 
     def finish(self):
         """Sends what is still owed to the host; whatever comes later is read and dropped."""

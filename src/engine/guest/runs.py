@@ -13,8 +13,9 @@ from settings import CONFIG
 
 # Of more background processes than that the oldest lose their stdout: the agent's descriptors are limited.
 DROPPED_STREAMS = 64
-# Together at most half of /tmp: 4 runs, 2 streams each.
+# What runs leave in files: a few of them, and together no more than one run may with its two streams.
 SPILLED_RUNS = 4
+SPILLED_BYTES = 2 * CONFIG["spillBytes"]
 SPILL_ROOT = "/tmp/.hopx"
 # A code string longer than this does not fit into one argument of execve (128 KiB).
 LONGEST_ARGUMENT = 96 * 1024
@@ -25,6 +26,7 @@ class Run:
         self.id = request["id"]
         self.language = request["language"]
         self.streams = []
+        self.spilled_bytes = 0
         self.supervisor = None
         self.started = start_ticks()
         self.interrupted = False
@@ -91,10 +93,14 @@ class Runs:
         path = os.path.join(SPILL_ROOT, run.id)
         if not os.path.isdir(path):
             os.makedirs(path)
-            self.spilled.append(path)
-            while len(self.spilled) > SPILLED_RUNS:
-                remove_tree(self.spilled.popleft())
+            self.spilled.append(run)
+            self.make_room()
         return path
+
+    def make_room(self):
+        """The files of the oldest runs give way to newer ones."""
+        while len(self.spilled) > SPILLED_RUNS or sum(run.spilled_bytes for run in self.spilled) > SPILLED_BYTES:
+            remove_tree(os.path.join(SPILL_ROOT, self.spilled.popleft().id))
 
     def start_python(self, run, request, writers):
         if self.kernel is None:

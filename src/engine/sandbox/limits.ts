@@ -25,7 +25,7 @@ export type Limits = {
 export const defaultLimits: Limits = {
   memoryBytes: 1024 * MIB,
   workspaceBytes: 512 * MIB,
-  // Holds compiler caches, and in half of it the full output of the last four long runs.
+  // Holds compiler caches, and in half of it the full output of the last long runs.
   tmpBytes: 512 * MIB,
   // Enough for multiprocessing queues and locks; big arrays belong in ordinary memory.
   sharedMemoryBytes: 64 * MIB,
@@ -38,5 +38,6 @@ export const defaultLimits: Limits = {
   // Far above what a model is ever shown, far below what would hurt the host.
   headChars: 512 * KIB,
   tailChars: 512 * KIB,
-  spillBytes: 32 * MIB,
+  // A hundred megabytes of log, and both streams in half of /tmp.
+  spillBytes: 120 * MIB,
 };
