@@ -25,10 +25,8 @@ async function spoiled(c: Context<ApiEnv>, fault: Exclude<Fault, { action: 'dela
       const { status, code, error = 'Injected fault', retry_after: retryAfter } = fault;
       const requestId = c.get('requestId');
       const body = { error, message: error, code, retry_after: retryAfter, request_id: requestId };
-      const headers = {
-        'X-Request-ID': requestId,
-        ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),
-      };
+      const headers = ownHeaders(c.res);
+      if (retryAfter !== undefined) headers.set('Retry-After', String(retryAfter));
       return Response.json(body, { status, headers });
     }
     case 'html':
@@ -51,4 +49,9 @@ async function spoiled(c: Context<ApiEnv>, fault: Exclude<Fault, { action: 'dela
       return RESPONSE_ALREADY_SENT;
     }
   }
+}
+
+/** Request id and rate limits, which every answer carries whatever it says. */
+function ownHeaders({ headers }: Response): Headers {
+  return new Headers([...headers].filter(([name]) => name.startsWith('x-')));
 }

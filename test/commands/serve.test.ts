@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { runServe, untilSignal } from '../../src/commands/serve.ts';
 import { SandboxFailure } from '../../src/contract/failures.ts';
@@ -46,6 +49,10 @@ test.each([
   [['--quota', '0'], '--quota must be a whole number from 1 to 10000'],
   [['--quota', '1.5'], '--quota must be a whole number from 1 to 10000'],
   [['--errors', 'loud'], '--errors must be live or documented'],
+  [['--rate-limits', '100/300'], '--rate-limits must be hopx, or three figures such as 100/300/20'],
+  [['--faults', '/nowhere.json'], '--faults /nowhere.json: ENOENT'],
+  [['--faults', 'LICENSE'], '--faults LICENSE: '],
+  [['--faults', 'package.json'], '--faults package.json is not valid:'],
   [['--verbose'], "Unknown option '--verbose'"],
   [['now'], "Unexpected argument 'now'"],
 ])('%j ends with 2 and says why', async (args, why) => {
@@ -70,6 +77,21 @@ test('a machine that cannot run sandboxes ends it with 1 and the way to mend tha
   const { written, exitCode } = serve([], () => Promise.reject(failure));
   expect(await exitCode).toBe(1);
   expect(written).toEqual({ stdout: '', stderr: 'No bwrap.\nInstall it.\n' });
+});
+
+test('--rate-limits and --faults do what they say', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'hopx-serve-'));
+  const file = join(folder, 'faults.json');
+  const fault = { route: 'GET /v1/templates', action: 'reply', status: 402, code: 'PAYMENT_REQUIRED' };
+  writeFileSync(file, JSON.stringify({ faults: [fault] }));
+  const { written, stop, exitCode } = serve(['--rate-limits', 'hopx', '--faults', file]);
+  await expect.poll(() => written.stdout).toMatch(/\n$/);
+  const { url, api_key: key } = JSON.parse(written.stdout);
+  const response = await fetch(`${url}/v1/templates`, { headers: { 'x-api-key': key } });
+  expect([response.status, response.headers.get('x-ratelimit-limit')]).toEqual([402, '100']);
+  stop();
+  await exitCode;
+  rmSync(folder, { recursive: true });
 });
 
 test.each(['SIGINT', 'SIGTERM'] as const)(
