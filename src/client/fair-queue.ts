@@ -2,17 +2,17 @@ import type { QueueAddOptions } from 'p-queue';
 
 type Run = () => Promise<unknown>;
 
-export type FairOptions = QueueAddOptions & {
-  /** Whose turn it is within one priority, round robin: a sandbox id. */
-  key?: string;
-  /** Goes before all of its priority: a repeat has waited already. */
-  front?: boolean;
-  /** Filled in when it is queued; what takes it out again. */
-  place?: Place;
-};
+export type FairOptions = QueueAddOptions & { place?: Place };
 
-/** Where something waits. */
-export type Place = { run?: Run; band?: Band; key?: string | undefined };
+/** Where something waits, and what takes it out again. One object a call, of which there may be thousands. */
+export type Place = {
+  /** Whose turn it is within one priority, round robin: a sandbox id. */
+  readonly key: string;
+  /** Goes before all of its priority: a repeat has waited already. */
+  readonly front: boolean;
+  run?: Run;
+  band?: Band;
+};
 
 type Band = { priority: number; front: Place[]; byKey: Map<string, Place[]> };
 
@@ -27,14 +27,13 @@ export class FairQueue {
     return this.#bands[0]?.priority;
   }
 
-  enqueue(run: Run, { priority = 0, key = '', front = false, place = {} }: Partial<FairOptions> = {}): void {
+  enqueue(run: Run, { priority = 0, place = { key: '', front: false } }: Partial<FairOptions> = {}): void {
     const band = this.#band(priority);
     place.run = run;
     place.band = band;
-    place.key = front ? undefined : key;
     this.size += 1;
-    const line = front ? band.front : band.byKey.get(key);
-    if (line === undefined) band.byKey.set(key, [place]);
+    const line = place.front ? band.front : band.byKey.get(place.key);
+    if (line === undefined) band.byKey.set(place.key, [place]);
     else line.push(place);
   }
 
@@ -49,11 +48,11 @@ export class FairQueue {
 
   /** Takes out what waits at a place; nothing when it has left already. */
   leave(place: Place): void {
-    const { band, key } = place;
+    const { band, key, front } = place;
     if (band === undefined) return;
-    const line = key === undefined ? band.front : band.byKey.get(key);
+    const line = front ? band.front : band.byKey.get(key);
     line?.splice(line.indexOf(place), 1);
-    if (key !== undefined && line?.length === 0) band.byKey.delete(key);
+    if (!front && line?.length === 0) band.byKey.delete(key);
     this.#left(place, band);
   }
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { SandboxFailure } from '../contract/failures.ts';
 import { type FairOptions, FairQueue, type Place } from './fair-queue.ts';
@@ -25,7 +26,7 @@ export type Lane = {
   close(): void;
 };
 
-type Waiting = { ticket: Ticket; reject(failure: SandboxFailure): void; place: Place; onAbort(): void };
+type Waiting = Place & { ticket: Ticket; reject(failure: SandboxFailure): void; onAbort(): void };
 
 type LaneOptions = {
   governor: Governor;
@@ -72,10 +73,15 @@ export function createLane({
     entry.ticket.signal.removeEventListener('abort', entry.onAbort);
   };
 
+  const drop = (entry: Waiting, failure: SandboxFailure) => {
+    waiting.delete(entry);
+    line.leave(entry);
+    entry.reject(failure);
+  };
+
   const refuse = (entry: Waiting, failure: SandboxFailure) => {
     leave(entry);
-    line.leave(entry.place);
-    entry.reject(failure);
+    drop(entry, failure);
   };
 
   const tell = () => {
@@ -125,7 +131,16 @@ export function createLane({
         if (now() + governor.etaMs(ticket.front || ticket.priority > 0 ? 0 : line.size) > ticket.deadlineMs) {
           return reject(refusal(governor, line.size));
         }
-        const entry: Waiting = { ticket, reject, place: {}, onAbort: () => refuse(entry, cancelled()) };
+        const entry: Waiting = {
+          key: ticket.key,
+          front: ticket.front,
+          ticket,
+          reject,
+          // The signal has dropped its listeners by itself when it tells them.
+          onAbort: () => drop(entry, cancelled()),
+        };
+        // One signal may stand for a thousand calls; that many listeners are meant.
+        setMaxListeners(0, ticket.signal);
         waiting.add(entry);
         ticket.signal.addEventListener('abort', entry.onAbort, { once: true });
         const job = async () => {
@@ -141,8 +156,7 @@ export function createLane({
           }
         };
         queue.pause();
-        const { priority, key, front } = ticket;
-        void queue.add(job, { id: '', priority, key, front, place: entry.place });
+        void queue.add(job, { id: '', priority: ticket.priority, place: entry });
         pump();
       }),
     pump,

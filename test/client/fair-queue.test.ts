@@ -1,16 +1,20 @@
 import { expect, test } from 'vitest';
-import { type FairOptions, FairQueue, type Place } from '../../src/client/fair-queue.ts';
+import { FairQueue, type Place } from '../../src/client/fair-queue.ts';
+
+type Item = { id: string; priority?: number; key?: string; front?: boolean };
 
 /** Enqueues in order, and dequeues all: the ids in the order they would run. */
-function order(items: readonly (FairOptions & { id: string })[], remove: readonly string[] = []): string[] {
+function order(items: readonly Item[], remove: readonly string[] = []): string[] {
   const queue = new FairQueue();
   const ran: string[] = [];
-  const places = new Map<string, Place>(items.map(({ id }) => [id, {}]));
-  for (const { id, ...options } of items) {
-    queue.enqueue(async () => ran.push(id), { ...options, place: places.get(id) ?? {} });
+  const places = new Map<string, Place>();
+  for (const { id, priority = 0, key = '', front = false } of items) {
+    const place: Place = { key, front };
+    places.set(id, place);
+    queue.enqueue(async () => ran.push(id), { priority, place });
   }
-  for (const id of remove) queue.leave(places.get(id) ?? {});
-  for (const id of remove) queue.leave(places.get(id) ?? {});
+  // Leaving twice is leaving once.
+  for (const id of [...remove, ...remove]) queue.leave(places.get(id) ?? { key: '', front: false });
   const size = queue.size;
   for (let run = queue.dequeue(); run !== undefined; run = queue.dequeue()) void run();
   expect(ran).toHaveLength(size);
