@@ -38,11 +38,15 @@ Code that fails or runs out of time is an error that carries the output so far; 
         ),
       files: z
         .array(
-          z.strictObject({
-            path: filePath,
-            content: z.string().optional(),
-            content_base64: z.base64().optional(),
-          }),
+          z
+            .strictObject({
+              path: filePath,
+              content: z.string().optional(),
+              content_base64: z.base64().optional(),
+            })
+            .refine((file) => (file.content === undefined) !== (file.content_base64 === undefined), {
+              error: 'must have either content or content_base64',
+            }),
         )
         .max(20)
         .optional()
@@ -131,6 +135,9 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
       ({ stream, total_chars: total, full_output_path: path }) =>
         `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it is in ${path} in the sandbox`}.`,
     ),
+    ...(execution.images === undefined
+      ? []
+      : [`Images with this text: ${execution.images.media_types.join(', ')}.`]),
     ...(execution.artifacts === undefined
       ? []
       : [
