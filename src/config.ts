@@ -9,6 +9,8 @@ export type Config = {
   callBudgetMs: number;
   outputLimitChars: number;
   maxConcurrency: number;
+  /** What local sandboxes with internet access may reach; undefined: every public host. */
+  localAllowedHosts: readonly string[] | undefined;
   logLevel: LogLevel;
 };
 
@@ -47,6 +49,21 @@ const apiKey = z
   .regex(/^[\x21-\x7e]{8,512}$/, 'must be a HopX API key (printable characters, no spaces)')
   .optional();
 
+const hostPattern = /^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
+
+const hosts = z
+  .string()
+  .optional()
+  .transform((text, context) => {
+    const names = text?.split(',').flatMap((name) => name.trim().toLowerCase() || []);
+    const bad = names?.find((name) => !hostPattern.test(name));
+    if (bad === undefined) return names;
+    context.addIssue(
+      `must be host names with commas between them, such as a.example.org,*.example.com; not "${bad}"`,
+    );
+    return z.NEVER;
+  });
+
 const variables = z.object({
   HOPX_API_KEY: apiKey,
   HOPX_BASE_URL: baseUrl,
@@ -56,6 +73,7 @@ const variables = z.object({
   CALL_BUDGET_SECONDS: whole(45, 5, 3_600),
   OUTPUT_LIMIT_CHARS: whole(20_000, 1_000, 100_000),
   HOPX_MAX_CONCURRENCY: whole(8, 1, 64),
+  LOCAL_ALLOWED_HOSTS: hosts,
   LOG_LEVEL: choice(logLevels, 'info'),
 });
 
@@ -92,6 +110,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): {
     callBudgetMs: values.CALL_BUDGET_SECONDS * 1_000,
     outputLimitChars: values.OUTPUT_LIMIT_CHARS,
     maxConcurrency: values.HOPX_MAX_CONCURRENCY,
+    localAllowedHosts: values.LOCAL_ALLOWED_HOSTS,
     logLevel: values.LOG_LEVEL,
   };
   return { config: Object.freeze(config), problems };

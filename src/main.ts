@@ -51,7 +51,11 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
       });
     }
     const { startEngine } = await import('./engine/engine.ts');
-    const engine = await startEngine({ listen: { kind: 'socket' }, log });
+    const engine = await startEngine({
+      listen: { kind: 'socket' },
+      allowedHosts: config.localAllowedHosts,
+      log,
+    });
     closeEngine = engine.close;
     secrets.add(engine.apiKey);
     const { baseUrl, apiKey, socketPath } = engine;

@@ -12,6 +12,7 @@ const defaults: Config = {
   callBudgetMs: 45_000,
   outputLimitChars: 20_000,
   maxConcurrency: 8,
+  localAllowedHosts: undefined,
   logLevel: 'info',
 };
 
@@ -41,6 +42,11 @@ describe('an environment that is well', () => {
     ['a budget', { CALL_BUDGET_SECONDS: '5' }, { callBudgetMs: 5_000 }],
     ['an output limit', { OUTPUT_LIMIT_CHARS: '1000' }, { outputLimitChars: 1_000 }],
     ['a concurrency', { HOPX_MAX_CONCURRENCY: '64' }, { maxConcurrency: 64 }],
+    [
+      'hosts',
+      { LOCAL_ALLOWED_HOSTS: 'a.example, *.B.example,' },
+      { localAllowedHosts: ['a.example', '*.b.example'] },
+    ],
     ['a log level', { LOG_LEVEL: 'silent' }, { logLevel: 'silent' }],
   ];
   test.each(cases)('%s', (_says, env, differs) => {
@@ -64,6 +70,8 @@ describe('an environment with a problem', () => {
     ['SANDBOX_KEEP_ON_EXIT', 'yes', /one of true, false/],
     ['CALL_BUDGET_SECONDS', '4', /whole number from 5 to 3600/],
     ['OUTPUT_LIMIT_CHARS', '999', /whole number from 1000 to 100000/],
+    ['LOCAL_ALLOWED_HOSTS', 'https://a.example', /host names with commas.*not "https:/],
+    ['LOCAL_ALLOWED_HOSTS', 'a.example,*', /not "\*"/],
     ['HOPX_MAX_CONCURRENCY', '0', /whole number from 1 to 64/],
     ['LOG_LEVEL', 'loud', /one of debug, info, warn, error, silent/],
   ];

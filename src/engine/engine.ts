@@ -27,6 +27,8 @@ export type EngineOptions = {
   rates?: RateFigures | undefined;
   /** Which requests fail, and how. */
   faults?: FaultFile | undefined;
+  /** What sandboxes with internet access may reach: names, or `*.example.org`; undefined: every public host. */
+  allowedHosts?: readonly string[] | undefined;
   log: Log;
   clock?: Clock | undefined;
   /** Opens what runs the sandboxes; its failure is `startEngine`'s. */
@@ -50,7 +52,9 @@ const DEFAULT_MAX_SANDBOXES = 10;
 /** Starts a HopX-compatible API over sandboxes on this machine; throws `ENGINE_UNAVAILABLE` where none can run. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { listen, log, clock = systemClock, errors = 'live', maxSandboxes = DEFAULT_MAX_SANDBOXES } = options;
-  const launcher = await (options.launcher ?? (() => openLauncher({ log })))();
+  const launcher = await (
+    options.launcher ?? (() => openLauncher({ log, allowedHosts: options.allowedHosts }))
+  )();
   const { languages, isolation } = launcher;
   const { baseUrl, socketPath, ...listener } = await openListener(listen).catch((failure: unknown) => {
     launcher.close();

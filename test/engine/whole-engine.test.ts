@@ -144,11 +144,11 @@ describe('files', () => {
   });
 });
 
-test('internet access is refused with 400: there is none here yet', async () => {
+test('internet access is given where it is asked for', async () => {
   const json = { template_id: '73', internet_access: true };
   const { status, body } = await api.call('POST /v1/sandboxes', { json });
-  expect(status).toBe(400);
-  expect(body).toMatchObject({ code: 'INVALID_REQUEST', error: expect.stringContaining('internet_access') });
+  expect(status).toBe(201);
+  expect(body).toMatchObject({ internet_access: true });
 });
 
 test('two sandboxes do not see each other', async () => {

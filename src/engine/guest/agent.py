@@ -23,6 +23,9 @@ from settings import CHUNK, CONFIG, PIECE
 from terminal import Terminals
 from watch import WATCH_SECONDS, Watches
 
+if "proxy" in CONFIG:
+    from forwarder import Forwarder
+
 # What was imported from there is all that is; code in the sandbox has modules of the same names.
 sys.path[:] = [entry for entry in sys.path if not entry.startswith("/run")]
 
@@ -52,6 +55,8 @@ class Agent:
         self.files = Files(self)
         self.terminals = Terminals(self, self.runs.supervisors)
         self.watches = Watches(self)
+        if "proxy" in CONFIG:
+            self.forwarder = Forwarder(self)
         self.operations = {
             "run": self.runs.start,
             "interrupt": self.runs.interrupt,

@@ -82,7 +82,8 @@ class Session:
         sys.argv = [""]
         site.main()
         # Packages that a run installs with `pip install --user` may come after this kernel.
-        sys.path.append(site.getusersitepackages())
+        self.user_site = site.getusersitepackages()
+        sys.path.append(self.user_site)
         faulthandler.enable(2)
         warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
         # The agent's modules stay alive without being in the way of modules of the same names.
@@ -109,6 +110,9 @@ class Session:
         reply = {"code": 0}
         try:
             self.running = True
+            # Remembered as not being there; `pip install --user` may have made it since.
+            if sys.path_importer_cache.get(self.user_site, self) is None:
+                del sys.path_importer_cache[self.user_site]
             os.environ.update(request["env"])
             if request["workdir"] is not None:
                 workdir = os.getcwd()

@@ -83,6 +83,17 @@ const etc = [
   'ssl/openssl.cnf',
 ];
 
+/** Where the way out begins inside: the port that programs are told of, and the socket it leads to. */
+export const insideProxy = { port: 3128, path: '/run/proxy' } as const;
+
+const proxyUrl = `http://127.0.0.1:${insideProxy.port}`;
+const proxyEnvironment = {
+  // Some programs know only the one, some only the other spelling.
+  ...{ HTTP_PROXY: proxyUrl, http_proxy: proxyUrl, HTTPS_PROXY: proxyUrl, https_proxy: proxyUrl },
+  ...{ NO_PROXY: 'localhost,127.0.0.1,::1', no_proxy: 'localhost,127.0.0.1,::1' },
+  NODE_USE_ENV_PROXY: '1',
+};
+
 const environment = (searchPath: readonly string[]) => ({
   PATH: searchPath.join(':'),
   HOME: '/workspace',
@@ -113,11 +124,13 @@ type SandboxCommand = {
   uid: number;
   /** The agent's own argument. */
   agentConfig: string;
+  /** The socket of the proxy outside; without it there is no way out. */
+  proxySocket?: string | undefined;
 };
 
 /** The arguments of bwrap for one sandbox, up to and with the command that it runs. */
 export function bubblewrapArguments(command: SandboxCommand): string[] {
-  const { bubblewrap, rung, interpreters, limits, uid, agentConfig } = command;
+  const { bubblewrap, rung, interpreters, limits, uid, agentConfig, proxySocket } = command;
   const { python, node, goRoot } = interpreters;
   const searchPath = [TOOLS, '/usr/local/bin', '/usr/bin', '/bin'];
   if (goRoot !== undefined) searchPath.push(`${goRoot}/bin`);
@@ -127,6 +140,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
   const data = (name: (typeof handedNames)[number], place: string) => [
     ...['--perms', '0444', '--ro-bind-data', descriptorOf(name), place],
   ];
+  const variables = { ...environment(searchPath), ...(proxySocket !== undefined && proxyEnvironment) };
   return [
     ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
     ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--as-pid-1'],
@@ -157,10 +171,11 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
       descriptorOf(name),
       `${GUEST}/${name}.pyc`,
     ]),
+    ...(proxySocket === undefined ? [] : ['--ro-bind', proxySocket, insideProxy.path]),
     // Both are tmpfs without a size cap of their own.
     ...['--remount-ro', '/dev', '--remount-ro', '/'],
     ...['--seccomp', descriptorOf('seccomp'), '--chdir', '/workspace', '--clearenv'],
-    ...Object.entries(environment(searchPath)).flatMap(([name, value]) => ['--setenv', name, value]),
+    ...Object.entries(variables).flatMap(([name, value]) => ['--setenv', name, value]),
     '--',
     ...(rung.userNamespace ? [] : becoming(uid)),
     ...[python.executable, '-S', `${GUEST}/agent.pyc`, agentConfig],

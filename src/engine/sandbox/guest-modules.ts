@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 export const guestModules = [
   'agent',
   'files',
+  'forwarder',
   'kernel',
   'output',
   'processes',

@@ -5,10 +5,12 @@ import {
   bubblewrapArguments,
   handedFiles,
   insideFiles,
+  insideProxy,
   inspectBubblewrap,
   type Rung,
   rungs,
 } from './bubblewrap.ts';
+import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
@@ -27,6 +29,9 @@ export type LauncherOptions = {
   machine?: Machine;
   /** Ways of making a sandbox, best first; the first that works here is used. */
   rungs?: readonly Rung[];
+  /** What sandboxes with internet access may reach: names, or `*.example.org`; undefined: every public host. */
+  allowedHosts?: readonly string[] | undefined;
+  openProxy?: typeof openEgressProxy;
 };
 
 export type Launcher = {
@@ -47,9 +52,6 @@ const UNCAPPED_FILES =
   '; its files may fill the memory of this machine, as this bubblewrap is older than 0.7';
 const UNCAPPED_PROCESSES = '; it may start any number of processes, as this kernel is older than 5.14';
 
-const NO_INTERNET =
-  'Invalid request: internet_access: sandboxes on this machine have no network; leave it out, or use HopX cloud';
-
 /** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
 const FIRST_UID = 61_000;
 const UIDS = 184;
@@ -59,7 +61,7 @@ const START_MS = 10_000;
 
 /** Probes this machine by really running a sandbox; throws `ENGINE_UNAVAILABLE` with the command that mends it. */
 export async function openLauncher(options: LauncherOptions = {}): Promise<Launcher> {
-  const { log = silentLog, machine = thisMachine() } = options;
+  const { log = silentLog, machine = thisMachine(), openProxy = openEgressProxy } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const { architecture } = machine;
   if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
@@ -73,21 +75,28 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };
-  const agentConfig = JSON.stringify({
+  const agentConfig = {
     ...limits,
     commands: commandsOf(interpreters, limits.memoryBytes),
     rlimits: rlimits(limits, machine),
-  });
+  };
   const contents = { seccomp: seccompFilter(architecture), ...insideFiles };
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
   const files = handed.map(createHandedFile);
   let started = 0;
+  let proxy: Promise<EgressProxy> | undefined;
 
-  const start = async (rung: Rung): Promise<LocalSandbox> => {
+  const start = async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
     const uid = FIRST_UID + (started++ % UIDS);
     const guest = await startGuest({
       file: bwrap,
-      args: bubblewrapArguments({ bubblewrap, rung, interpreters, limits, uid, agentConfig }),
+      args: bubblewrapArguments({
+        ...{ bubblewrap, rung, interpreters, limits, uid, proxySocket },
+        agentConfig: JSON.stringify({
+          ...agentConfig,
+          ...(proxySocket !== undefined && { proxy: insideProxy }),
+        }),
+      }),
       uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
       files,
     }).catch((cause) => {
@@ -115,6 +124,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   };
 
   const close = () => {
+    void proxy?.then((opened) => opened.close());
     for (const file of files) file.close();
     nodeCopy?.remove();
   };
@@ -131,8 +141,9 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       languages,
       close,
       async launch({ internetAccess }) {
-        if (internetAccess) throw new SandboxFailure('INVALID_REQUEST', { message: NO_INTERNET });
-        return start(rung);
+        if (!internetAccess) return start(rung);
+        proxy ??= openProxy({ allowedHosts: options.allowedHosts });
+        return start(rung, (await proxy).socketPath);
       },
     };
   } catch (failure) {

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import path from 'node:path';
 
 /** All descendants of a process on this machine; empty where the kernel does not tell. */
 export function descendants(rootPid: number): number[] {
@@ -35,10 +36,11 @@ function sumOf(text: string, pattern: RegExp): number | undefined {
 
 /** Files and directories in those places of a sandbox that it can write to, as the process there sees them. */
 export function countFiles(pid: number): number {
+  const root = `/proc/${pid}/root`;
   let count = 0;
   for (const place of ['workspace', 'tmp', 'dev/shm']) {
     try {
-      const { files, ffree } = statfsSync(`/proc/${pid}/root/${place}`);
+      const { files, ffree } = statfsSync(path.join(root, place));
       count += files - ffree;
     } catch {
       // Gone, or not there.

@@ -114,7 +114,7 @@ const siege: Siege[] = [
 const baits = [
   { says: 'a symbolic link', code: 'ln -s SECRET bait' },
   { says: 'a directory link', code: 'ln -s $(dirname SECRET) d; ln -s d/secret bait' },
-  { says: 'a link through /proc', code: 'ln -s /proc/1/root/SECRET bait' },
+  { says: 'a link through /proc', code: 'ln -s /proc/1/rootSECRET bait' },
   { says: 'a link through dots', code: 'ln -s ../../../../../../SECRET bait' },
   { says: 'a pipe that nobody writes to', code: 'mkfifo bait' },
   { says: 'a device', code: 'ln -s /dev/zero bait' },
