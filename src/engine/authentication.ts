@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { SandboxFailure } from '../contract/failures.ts';
 import { isSameKey } from './api-key.ts';
 import type { ApiEnv } from './http-reply.ts';
@@ -7,7 +7,7 @@ import type { Tokens } from './tokens.ts';
 /** Lets through who has the key, in either of the two headers that HopX takes (hopx-api §1). */
 export function requireApiKey(apiKey: string): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
-    const given = c.req.header('x-api-key') ?? bearer(c.req.header('authorization'));
+    const given = c.req.header('x-api-key') ?? bearer(c.req.header('authorization')) ?? inQuery(c);
     if (!isSameKey(required(given), apiKey)) {
       throw new SandboxFailure('INVALID_TOKEN', { message: 'Invalid API key' });
     }
@@ -33,6 +33,11 @@ export async function verifiedSandbox(
   const sandboxId = await tokens.verify(required(bearer(authorization)));
   if (addressed === undefined || addressed === sandboxId) return sandboxId;
   throw new SandboxFailure('INVALID_TOKEN', { message: 'The token is for another sandbox' });
+}
+
+/** Browsers cannot give an EventSource a header, so streams of metrics take the key in the query (DOC). */
+function inQuery(c: Context<ApiEnv>): string | undefined {
+  return c.req.path.endsWith('/metrics/stream') ? c.req.query('token') : undefined;
 }
 
 function required(credential: string | undefined): string {

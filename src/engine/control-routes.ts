@@ -1,6 +1,8 @@
 import { Hono } from 'hono';
+import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
 import { createRequest, type SandboxReply } from '../contract/hopx.ts';
+import type { Clock } from './clock.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { type ApiEnv, reply } from './http-reply.ts';
 import { check, readBody } from './request-body.ts';
@@ -17,6 +19,9 @@ const listQuery = z.object({
   region: z.string().optional(),
 });
 
+/** How often a stream of metrics tells them. */
+const METRICS_MS = 1000;
+
 const timeoutRequest = z.object({ timeout_seconds: z.int('must be positive').positive('must be positive') });
 
 /** Where sandboxes are found, and what they are here. */
@@ -29,10 +34,11 @@ type ControlRoutesDeps = {
   controlPlane: ControlPlane;
   tokens: Pick<Tokens, 'issue'>;
   machine: Machine;
+  clock: Pick<Clock, 'now'>;
 };
 
 /** The routes under `/v1/sandboxes` (hopx-api §3). */
-export function controlRoutes({ controlPlane, tokens, machine }: ControlRoutesDeps): Hono<ApiEnv> {
+export function controlRoutes({ controlPlane, tokens, machine, clock }: ControlRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 
   function describe(info: SandboxInfo) {
@@ -107,6 +113,18 @@ export function controlRoutes({ controlPlane, tokens, machine }: ControlRoutesDe
     const { timeout_seconds: seconds } = await readBody(c.req.raw, timeoutRequest);
     const { id, timeoutSeconds, expiresAtMs } = controlPlane.setTimeout(c.req.param('id'), seconds);
     return reply(c, { id, timeout_seconds: timeoutSeconds, expires_at: rfc3339(expiresAtMs) });
+  });
+
+  routes.get('/:id/metrics/stream', (c) => {
+    const { info } = controlPlane.getLive(c.req.param('id'));
+    return streamSSE(c, async (stream) => {
+      while (!stream.aborted) {
+        const live = controlPlane.find(info.id);
+        if (live === undefined) return;
+        await stream.writeSSE({ data: JSON.stringify(live.metrics.snapshot(clock.now())) });
+        await stream.sleep(METRICS_MS);
+      }
+    });
   });
 
   routes.post('/:id/token/refresh', async (c) => {

@@ -40,12 +40,9 @@ export function fileRoutes({ agent, tokens, clock }: AgentRoutesDeps): Hono<ApiE
     const { path } = check(pathQuery, c.req.query());
     const { size, chunks } = await (await sandbox(c)).openFile(path);
     const body = Readable.toWeb(Readable.from(chunks, { objectMode: false, highWaterMark: 0 }));
-    return new Response(body, {
-      headers: {
-        'Content-Type': 'application/octet-stream',
-        'Content-Length': String(size),
-        'X-Request-ID': c.get('requestId'),
-      },
+    return c.body(body, 200, {
+      'Content-Type': 'application/octet-stream',
+      'Content-Length': String(size),
     });
   });
 

@@ -6,6 +6,8 @@ export type Frame = Readonly<Record<string, unknown>> & { readonly type: string 
 export type Frames = {
   /** Resolves once the frame is on its way. */
   send(frame: Frame): Promise<void>;
+  /** So many frames are not sent yet. */
+  waiting(): number;
   /** Closes the socket after all that was sent. */
   end(): Promise<void>;
 };
@@ -34,12 +36,13 @@ export function createFrames(socket: WebSocket): Frames {
 
   return {
     send(frame) {
-      const latest = waiting.at(-1);
-      if (waiting.length >= MAX_WAITING && latest !== undefined) {
-        const joined = join(latest.frame, frame);
-        if (joined !== undefined) {
-          latest.frame = joined;
-          return latest.sent;
+      if (waiting.length >= MAX_WAITING) {
+        // Two streams may take turns.
+        for (const late of waiting.slice(-2)) {
+          const joined = join(late.frame, frame);
+          if (joined === undefined) continue;
+          late.frame = joined;
+          return late.sent;
         }
       }
       const sent = last.then(sendFirst);
@@ -47,6 +50,7 @@ export function createFrames(socket: WebSocket): Frames {
       last = sent;
       return sent;
     },
+    waiting: () => waiting.length,
     async end() {
       await last;
       socket.close(1000);

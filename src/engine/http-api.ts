@@ -87,7 +87,7 @@ function noteMetrics(
 ) {
   const sandboxId: string | undefined = c.get('sandboxId');
   if (sandboxId === undefined) return;
-  const route = `${c.req.method} ${c.req.path.replace(/^\/vms\/[^/]+/, '').replace(/^(\/execute\/kill)\/.*/, '$1')}`;
+  const route = `${c.req.method} ${c.req.path.replace(/^\/vms\/[^/]+/, '').replace(/^(\/execute\/kill|\/desktop)\/.*/, '$1')}`;
   controlPlane.find(sandboxId)?.metrics.note(route, elapsedMs, c.res.status >= 400);
 }
 

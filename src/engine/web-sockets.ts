@@ -33,6 +33,12 @@ type Conversation = {
 /** A program to run, or a line typed into a terminal. */
 const MAX_FRAME_BYTES = 1024 * 1024;
 
+/** Whoever is so far behind has lost sight of the files anyway. */
+const MAX_WAITING_CHANGES = 2000;
+
+/** From so many frames on that nobody has taken, no more are read. */
+const MAX_WAITING_MESSAGES = 64;
+
 /** The WebSockets of a sandbox (hopx-api §4.9), which need its token as everything else there. */
 export function createWebSockets({ agent, tokens, clock, log }: WebSocketsDeps): UpgradeListener {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES });
@@ -74,8 +80,10 @@ export function createWebSockets({ agent, tokens, clock, log }: WebSocketsDeps):
       const sandbox = await agent.sandbox(sandboxId);
       await sandbox.watchFiles(request.path, {
         signal,
-        onChange: ({ path, event }) =>
-          void frames.send({ type: 'change', path, event, timestamp: timestamp() }),
+        onChange({ path, event }) {
+          if (frames.waiting() >= MAX_WAITING_CHANGES) return;
+          void frames.send({ type: 'change', path, event, timestamp: timestamp() });
+        },
       });
     },
   };
@@ -129,6 +137,7 @@ async function* messagesOf(socket: WebSocket): AsyncGenerator<unknown> {
   let wake = () => {};
   socket.on('message', (data) => {
     queue.push(String(data));
+    if (queue.length >= MAX_WAITING_MESSAGES) socket.pause();
     wake();
   });
   socket.once('close', () => wake());
@@ -137,6 +146,7 @@ async function* messagesOf(socket: WebSocket): AsyncGenerator<unknown> {
     if (text !== undefined) {
       if (text.trim() !== '') yield parseJson(text);
     } else if (socket.readyState === socket.OPEN) {
+      socket.resume();
       await new Promise<void>((resolve) => {
         wake = resolve;
       });

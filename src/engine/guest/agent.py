@@ -69,14 +69,21 @@ class Agent:
         }
 
     def kill(self, request):
-        self.runs.kill(request)
-        self.terminals.kill(request)
+        if request["id"] not in self.terminals.terminals:
+            self.runs.kill(request)
+        elif HAS_PROC:
+            self.terminals.kill(request)
+        else:
+            self.kill_everything()
 
     def stop(self, request):
         """Ends everything but this process."""
+        self.kill_everything()
+        self.send({"event": "done", "id": request["id"]})
+
+    def kill_everything(self):
         self.runs.kill_everything()
         self.terminals.kill_all()
-        self.send({"event": "done", "id": request["id"]})
 
     def watch(self, fd, events, callback):
         self.selector.register(fd, events, callback)

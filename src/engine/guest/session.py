@@ -15,7 +15,6 @@ LONGEST_RICH = 6 * 1024 * 1024
 LONGEST_RESULT = 256 * 1024
 # Where the value of the last expression is put for a moment.
 LAST_VALUE = "__execution_value__"
-AGENT_MODULES = {"files", "kernel", "output", "processes", "runs", "session", "settings", "terminal", "watch"}
 RICH = ("result", "png", "svg", "html", "markdown", "json")
 
 
@@ -87,7 +86,8 @@ class Session:
         faulthandler.enable(2)
         warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
         # The agent's modules stay alive without being in the way of modules of the same names.
-        self.agent_modules = [sys.modules["__main__"], *map(sys.modules.pop, AGENT_MODULES & sys.modules.keys())]
+        own = [name for name, module in sys.modules.items() if (getattr(module, "__file__", None) or "").startswith("/run/")]
+        self.agent_modules = [sys.modules.pop(name) for name in own]
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         self.variables = module.__dict__

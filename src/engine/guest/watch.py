@@ -27,10 +27,10 @@ class Watches:
         if len(self.watches) >= MOST_WATCHES:
             raise OSError(errno.EMFILE, "too many watches, the most is %d" % MOST_WATCHES)
         self.watches[request["id"]] = (path, look_at(path))
-        self.agent.send({"event": "done", "id": request["id"]})
 
     def unwatch(self, request):
-        self.watches.pop(request["id"], None)
+        if self.watches.pop(request["id"], None) is not None:
+            self.agent.send({"event": "done", "id": request["id"]})
 
     def look_if_due(self):
         if self.watches and time.monotonic() >= self.due:

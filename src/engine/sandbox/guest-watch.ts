@@ -20,18 +20,26 @@ export function watchFiles(
   return new Promise((resolve, reject) => {
     const settle = (finish: () => void) => {
       signal.removeEventListener('abort', stop);
+      session.finish(id);
       finish();
     };
-    // Changes that are on their way still belong to it.
-    const stop = () => {
-      session.send({ op: 'unwatch', id });
-      settle(resolve);
-    };
+    // Changes that are on their way still belong to it, up to the answer.
+    const stop = () => session.send({ op: 'unwatch', id });
     session.begin(id, {
       take(event) {
-        if (event.event === 'failed') settle(() => reject(fileFailure(event.code, path, event.message)));
-        if (event.event === 'change' && !signal.aborted) onChange({ path: event.path, event: event.change });
-        return ['done', 'change', 'failed'].includes(event.event);
+        switch (event.event) {
+          case 'change':
+            if (!signal.aborted) onChange({ path: event.path, event: event.change });
+            return true;
+          case 'done':
+            settle(resolve);
+            return true;
+          case 'failed':
+            settle(() => reject(fileFailure(event.code, path, event.message)));
+            return true;
+          default:
+            return false;
+        }
       },
       sandboxEnded: (reason) => settle(() => reject(endFailure(reason))),
     });
