@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { Console } from 'node:console';
 import { randomUUID } from 'node:crypto';
 import manifest from '../package.json' with { type: 'json' };
 import { tools } from '../tools/index.ts';
@@ -164,5 +165,7 @@ async function main([command, ...args]: readonly string[]): Promise<number | und
   }
 }
 
+// A library that logs to the console must not write into the protocol.
+globalThis.console = new Console(process.stderr);
 const exitCode = await main(process.argv.slice(2));
 if (exitCode !== undefined) process.exitCode = exitCode;

@@ -57,13 +57,17 @@ export function buildServer({
 }: ServerOptions): BuiltServer {
   const server = new Server(
     { name: 'hopx-sandbox-mcp', title: 'HopX sandbox', version },
-    { capabilities: { tools: {} }, instructions },
+    { capabilities: { tools: {} }, instructions, jsonSchemaValidator: noElicitation },
   );
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
-  const listed = tools.map(listTool);
+  let listed: ListedTool[] | undefined;
   let inFlight = 0;
 
-  server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: listed }));
+  // Made on first demand: a host that only looks whether the server starts need not wait for it.
+  server.setRequestHandler(ListToolsRequestSchema, () => {
+    listed ??= tools.map(listTool);
+    return { tools: listed };
+  });
 
   server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
     const tool = byName.get(params.name);
@@ -110,6 +114,13 @@ export function buildServer({
 
   return { server, inFlight: () => inFlight };
 }
+
+/** The SDK would make an Ajv at start, only to check answers to questions that this server never asks. */
+const noElicitation = {
+  getValidator() {
+    throw new Error('this server asks its host nothing');
+  },
+};
 
 function listTool(tool: Tool): ListedTool {
   const failureShape = z.looseObject({ code: z.string(), message: z.string(), remediation: z.string() });
