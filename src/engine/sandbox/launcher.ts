@@ -19,6 +19,7 @@ import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, reapNodeCopies } from './node-copy.ts';
 import { findProgram, packageMissing, platformUnsupported, sandboxRefused } from './remedies.ts';
+import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
 import { createWatchdog } from './watchdog.ts';
@@ -32,6 +33,8 @@ export type LauncherOptions = {
   /** What sandboxes with internet access may reach: names, or `*.example.org`; undefined: every public host. */
   allowedHosts?: readonly string[] | undefined;
   openProxy?: typeof openEgressProxy;
+  /** How many sandboxes are kept ready once one was asked for. */
+  poolSize?: number | undefined;
 };
 
 export type Launcher = {
@@ -85,6 +88,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const files = handed.map(createHandedFile);
   let started = 0;
   let proxy: Promise<EgressProxy> | undefined;
+  let pool: SandboxPool<LocalSandbox> | undefined;
 
   const start = async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
     const uid = FIRST_UID + (started++ % UIDS);
@@ -124,6 +128,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   };
 
   const close = () => {
+    pool?.close();
     void proxy?.then((opened) => opened.close());
     for (const file of files) file.close();
     nodeCopy?.remove();
@@ -135,13 +140,16 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       bubblewrap.size ? '' : UNCAPPED_FILES,
       countsProcessesByNamespace(machine) ? '' : UNCAPPED_PROCESSES,
     ];
+    const { poolSize: size = 2 } = options;
+    const opened = createSandboxPool({ launch: () => start(rung), size });
+    pool = opened;
     log.debug('launcher opened', { bubblewrap, python: python.executable, rung, languages });
     return {
       isolation: `${ISOLATION}${weaknesses.join('')}.`,
       languages,
       close,
       async launch({ internetAccess }) {
-        if (!internetAccess) return start(rung);
+        if (!internetAccess) return opened.take();
         proxy ??= openProxy({ allowedHosts: options.allowedHosts });
         return start(rung, (await proxy).socketPath);
       },

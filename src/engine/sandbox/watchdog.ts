@@ -69,7 +69,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   };
 }
 
-const MEASURING_MS = 20;
+const MEASURING_MS = 100;
 
 /** What each process below this one holds, largest first; as exactly as it takes to see that all is well. */
 function memoryUse(rootPid: number, limitBytes: number): { pid: number; bytes: number }[] {
