@@ -60,7 +60,14 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
     closeEngine = engine.close;
     secrets.add(engine.apiKey);
     const { baseUrl, apiKey, socketPath } = engine;
-    return createHopxClient({ ...common, baseUrl, apiKey, socketPath, rates: unlimitedRates });
+    return createHopxClient({
+      ...common,
+      baseUrl,
+      apiKey,
+      socketPath,
+      rates: unlimitedRates,
+      streaming: 'answer',
+    });
   };
 
   const connect = () => {

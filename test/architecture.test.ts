@@ -25,6 +25,7 @@ const layers: Record<string, Layer> = {
   'src/sandboxes/': { imports: base, types: ['src/client/'], packages: ['node:', 'zod'] },
   'src/client/': { imports: base, packages: ['node:', 'zod'] },
   'src/client/transport.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'undici'] },
+  'src/client/socket-run.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'ws', 'zod'] },
   'src/client/lane.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'p-queue'] },
   'src/client/fair-queue.ts': { imports: ['src/client/'], types: ['p-queue'], packages: [] },
   'src/engine/': {

@@ -40,14 +40,22 @@ export type AgentClient = {
 /** For commands of our own; they list files. */
 const COMMAND_SECONDS = 10;
 
-export function createAgentClient(perform: Perform): AgentClient {
+/**
+ * How the agent lets a run's output be heard: the engine in the answer to `/execute`; HopX over a WebSocket, which
+ * carries text alone, so that Python, with its results and figures, is not run that way.
+ */
+export type Streaming = 'answer' | 'socket';
+
+export function createAgentClient(perform: Perform, streaming: Streaming): AgentClient {
   return {
     async execute(sandboxId, request, call, onOutput) {
+      const overSocket = streaming === 'socket' && call.isHeard === true && request.language !== 'python';
       const result = await perform(
         'execute',
         {
           sandboxId,
-          body: request,
+          overSocket,
+          body: overSocket ? { type: 'execute', ...request } : request,
           isReply: matches(executeReply),
           runMs: (request.timeout ?? 0) * 1000,
           ...(onOutput !== undefined && { onEvent: (event: unknown) => passOn(event, onOutput) }),

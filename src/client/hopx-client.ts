@@ -11,7 +11,7 @@ import {
   tokenReply,
 } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
-import { type AgentClient, createAgentClient } from './agent-client.ts';
+import { type AgentClient, createAgentClient, type Streaming } from './agent-client.ts';
 import { createCreation } from './creation.ts';
 import { createCredentials } from './credentials.ts';
 import { type Fingerprint, type Journal, noJournal } from './journal.ts';
@@ -40,6 +40,7 @@ type HopxClientOptions = {
   apiKey: string;
   socketPath?: string | undefined;
   rates?: Rates;
+  streaming?: Streaming;
   maxConcurrency?: number;
   /** Marks what this process creates. */
   owner?: string;
@@ -63,6 +64,7 @@ export function createHopxClient({
   apiKey,
   socketPath,
   rates = hopxRates,
+  streaming = 'socket',
   maxConcurrency = 8,
   owner = randomUUID(),
   journal = noJournal,
@@ -180,7 +182,7 @@ export function createHopxClient({
     getSandbox,
     listSandboxes: (call) => listAll('listSandboxes', call),
     deleteSandbox,
-    ...createAgentClient(perform),
+    ...createAgentClient(perform, streaming),
     sweep: creation.sweep,
     async close() {
       const { promise: late, cancel } = after(SETTLE_MS);

@@ -23,6 +23,8 @@ export type Request = {
   isReply?(body: unknown): boolean;
   /** Hears what a run prints while it goes on, where the API streams. */
   onEvent?(event: unknown): void;
+  /** Over the agent's WebSocket, on the route's `/stream`; the body is its first frame. */
+  overSocket?: boolean;
   /** Added to the operation's own time: how long the code may run. */
   runMs?: number;
   /** Told when the caller leaves while an attempt is in flight. */
@@ -84,7 +86,8 @@ export function createPerform({
     call: Call,
   ): WireRequest => {
     const base = access?.host ?? controlPlane;
-    const path = operation.route.replace('{id}', encodeURIComponent(request.sandboxId ?? ''));
+    const route = operation.route.replace('{id}', encodeURIComponent(request.sandboxId ?? ''));
+    const path = request.overSocket ? `${route}/stream` : route;
     const query = request.query === undefined ? '' : `?${new URLSearchParams(request.query)}`;
     const runsCode = operation.safety === 'exec';
     const leftMs = Math.max(1_000, call.deadlineMs - now());
@@ -104,6 +107,7 @@ export function createPerform({
         ? Math.min(operation.timeoutMs, leftMs)
         : operation.timeoutMs + (request.runMs ?? 0),
       ...(request.onEvent !== undefined && { onEvent: request.onEvent }),
+      ...(request.overSocket && { overSocket: true }),
       fresh: operation.safety === 'create',
       ...((runsCode || operation.safety === 'read') && { signal: call.signal }),
     };

@@ -12,6 +12,8 @@ export type WireRequest = {
   /** A new connection: a create must not meet a kept-alive socket that the server is just closing. */
   fresh?: boolean;
   signal?: AbortSignal;
+  /** A run over a WebSocket; the body is its first frame. */
+  overSocket?: boolean;
   /** Hears the lines of a streamed reply before its last. */
   onEvent?: OnEvent;
 };
@@ -67,75 +69,83 @@ export function createTransport({
   const cold = new Agent({ ...options, pipelining: 0 });
 
   return {
-    send: (request) =>
-      new Promise((resolve) => {
-        const startedMs = now();
-        let sent = false;
-        let head: { status: number; headers: Record<string, string>; reading: ReplyBody } | undefined;
-        let abort = () => {};
-        const done = (reply: Answer | Broken) => {
-          request.signal?.removeEventListener('abort', abort);
-          resolve(reply);
-        };
-        const broken = (errorCode: string, message: string) =>
-          done({ kind: 'broken', sent, errorCode, message, elapsedMs: now() - startedMs });
-        const answer = (cut: boolean) => {
-          if (head === undefined) {
-            broken('UND_ERR_SOCKET', 'the connection ended before the status line');
-            return;
-          }
-          const { status, headers, reading } = head;
-          const body = cut ? undefined : reading.end();
-          done({ kind: 'answer', status, headers, body, cut, elapsedMs: now() - startedMs });
-        };
-        if (request.signal?.aborted) {
-          broken('ABORTED', 'cancelled before it was sent');
-          return;
-        }
-        (request.fresh ? cold : warm).dispatch(
-          {
-            origin: request.origin,
-            path: request.path,
-            method: request.method,
-            headers: request.headers,
-            body: request.body ?? null,
-            headersTimeout: request.timeoutMs,
-            bodyTimeout: request.timeoutMs,
-          },
-          {
-            onRequestStart(controller) {
-              sent = true;
-              abort = () => controller.abort(new Error('cancelled'));
-              request.signal?.addEventListener('abort', abort, { once: true });
-              if (request.signal?.aborted) abort();
-            },
-            onResponseStart(_controller, status, headers) {
-              const flat = flatHeaders(headers);
-              const reading = createReplyBody(
-                flat['content-type'] ?? '',
-                maxBodyBytes,
-                request.onEvent ?? (() => {}),
-              );
-              head = { status, headers: flat, reading };
-            },
-            onResponseData(controller, chunk) {
-              if (head?.reading.add(chunk) === false) controller.abort(new Error('the body is too large'));
-            },
-            onResponseEnd() {
-              answer(false);
-            },
-            onResponseError(_controller, error) {
-              if (request.signal?.aborted) broken('ABORTED', error.message);
-              else if (head === undefined) broken(errorCode(error), error.message);
-              else answer(true);
-            },
-          },
-        );
-      }),
+    send: async (request) => {
+      if (request.overSocket !== true) return sendRequest(request);
+      // Only who listens to a run in the cloud needs it.
+      const { runOverSocket } = await import('./socket-run.ts');
+      return runOverSocket({ request, handshakeTimeoutMs: CONNECT_TIMEOUT_MS, maxBytes: maxBodyBytes, now });
+    },
     async close() {
       await Promise.all([warm.destroy(), cold.destroy()]);
     },
   };
+
+  function sendRequest(request: WireRequest): Promise<Answer | Broken> {
+    return new Promise((resolve) => {
+      const startedMs = now();
+      let sent = false;
+      let head: { status: number; headers: Record<string, string>; reading: ReplyBody } | undefined;
+      let abort = () => {};
+      const done = (reply: Answer | Broken) => {
+        request.signal?.removeEventListener('abort', abort);
+        resolve(reply);
+      };
+      const broken = (errorCode: string, message: string) =>
+        done({ kind: 'broken', sent, errorCode, message, elapsedMs: now() - startedMs });
+      const answer = (cut: boolean) => {
+        if (head === undefined) {
+          broken('UND_ERR_SOCKET', 'the connection ended before the status line');
+          return;
+        }
+        const { status, headers, reading } = head;
+        const body = cut ? undefined : reading.end();
+        done({ kind: 'answer', status, headers, body, cut, elapsedMs: now() - startedMs });
+      };
+      if (request.signal?.aborted) {
+        broken('ABORTED', 'cancelled before it was sent');
+        return;
+      }
+      (request.fresh ? cold : warm).dispatch(
+        {
+          origin: request.origin,
+          path: request.path,
+          method: request.method,
+          headers: request.headers,
+          body: request.body ?? null,
+          headersTimeout: request.timeoutMs,
+          bodyTimeout: request.timeoutMs,
+        },
+        {
+          onRequestStart(controller) {
+            sent = true;
+            abort = () => controller.abort(new Error('cancelled'));
+            request.signal?.addEventListener('abort', abort, { once: true });
+            if (request.signal?.aborted) abort();
+          },
+          onResponseStart(_controller, status, headers) {
+            const flat = flatHeaders(headers);
+            const reading = createReplyBody(
+              flat['content-type'] ?? '',
+              maxBodyBytes,
+              request.onEvent ?? (() => {}),
+            );
+            head = { status, headers: flat, reading };
+          },
+          onResponseData(controller, chunk) {
+            if (head?.reading.add(chunk) === false) controller.abort(new Error('the body is too large'));
+          },
+          onResponseEnd() {
+            answer(false);
+          },
+          onResponseError(_controller, error) {
+            if (request.signal?.aborted) broken('ABORTED', error.message);
+            else if (head === undefined) broken(errorCode(error), error.message);
+            else answer(true);
+          },
+        },
+      );
+    });
+  }
 }
 
 function flatHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string> {

@@ -4,6 +4,8 @@ export type Call = {
   signal: AbortSignal;
   /** On the clock of `performance.now()`: when the call must have answered. */
   deadlineMs: number;
+  /** Somebody listens to `progress`. */
+  isHeard?: boolean;
   /** Tells the caller what it waits for; does nothing unless the caller asked for progress. */
   progress(message: string): void;
   /** Added to by everything that the call sets off. */

@@ -83,6 +83,7 @@ export function buildServer({
     const call: Call = {
       signal: AbortSignal.any([extra.signal, stopping]),
       deadlineMs: startedMs + callBudgetMs,
+      isHeard: params._meta?.progressToken !== undefined,
       progress: (message) => progress(redact(message)),
       stats: { attempts: 0, queuedMs: 0 },
     };
