@@ -1,21 +1,20 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { newMark, processesWith, untilMs } from './support/built-server.ts';
 import { type Frame, openStdioPipe, type StdioPipe } from './support/stdio-pipe.ts';
 
-const pipes: StdioPipe[] = [];
-afterEach(async () => {
-  for (const { child, exited, problems, stderr } of pipes.splice(0)) {
-    child.stdout.resume();
-    child.stdin.end();
-    await exited;
-    expect(problems).toEqual([]);
-    expect(stderr()).not.toMatch(/Warning|uncaught|unhandled/);
-  }
-});
 async function open(options: Parameters<typeof openStdioPipe>[0] = {}): Promise<StdioPipe> {
   const pipe = await openStdioPipe(options);
-  pipes.push(pipe);
+  onTestFinished(() => end(pipe));
   return pipe;
+}
+
+/** Whatever was sent to it, a server says nothing but frames, never warns, and leaves with its host. */
+async function end({ child, exited, problems, stderr }: StdioPipe): Promise<void> {
+  child.stdout.resume();
+  child.stdin.end();
+  await exited;
+  expect(problems).toEqual([]);
+  expect(stderr()).not.toMatch(/Warning|uncaught|unhandled/);
 }
 
 const ping = (id: unknown, more: object = {}) =>
@@ -25,7 +24,13 @@ const errorCode = (code: string) => ({ error: expect.objectContaining({ code }) 
 /** A child that stays in the sandbox, in the background of a finished run. */
 const linger = (mark: string) => ({ language: 'bash', code: `sleep ${mark} & echo lingering` });
 
-describe('a line that is no request', () => {
+describe('a server', () => {
+  let pipe: StdioPipe;
+  beforeAll(async () => {
+    pipe = await openStdioPipe();
+  });
+  afterAll(() => end(pipe));
+
   test.each([
     ['no JSON', 'not json'],
     ['half a frame', '{"jsonrpc":"2.0","id":7,"method":'],
@@ -47,30 +52,28 @@ describe('a line that is no request', () => {
       '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99}}',
     ],
     ['bytes that are no text', '\uFFFD\u0000\u0001'],
-  ])('%s: is left unanswered, and the next one is served', async (_says, line) => {
-    const { write, ask, frames } = await open();
-    write(`${line}\n`);
-    expect((await ask('ping')).result).toEqual({});
-    expect(frames.map(({ id }) => id)).toEqual([1, 2]);
+  ])('leaves a line unanswered that is %s, and serves the next', async (_says, line) => {
+    const heard = pipe.frames.length;
+    pipe.write(`${line}\n`);
+    expect((await pipe.ask('ping')).result).toEqual({});
+    expect(pipe.frames).toHaveLength(heard + 1);
   });
-});
 
-test.each([
-  ['a method that does not exist', 'tools/shout', {}, -32601],
-  ['the discovery of a later protocol', 'server/discover', {}, -32601],
-  ['a tool that does not exist', 'tools/call', { name: 'nope' }, -32602],
-  ['a call without a tool', 'tools/call', {}, -32603],
-])('%s is refused with the code of the protocol', async (_says, method, params, code) => {
-  const { write, answerTo } = await open();
-  write(`${JSON.stringify({ jsonrpc: '2.0', id: 'x', method, params })}\n`);
-  expect((await answerTo('x')).error).toMatchObject({ code });
-});
+  test.each([
+    ['a method that does not exist', 'tools/shout', {}, -32601],
+    ['the discovery of a later protocol', 'server/discover', {}, -32601],
+    ['a tool that does not exist', 'tools/call', { name: 'nope' }, -32602],
+    ['a call without a tool', 'tools/call', {}, -32603],
+  ])('refuses %s with the code of the protocol', async (says, method, params, code) => {
+    pipe.write(`${JSON.stringify({ jsonrpc: '2.0', id: says, method, params })}\n`);
+    expect((await pipe.answerTo(says)).error).toMatchObject({ code });
+  });
 
-test('an id comes back as it was: text, zero, negative, large', async () => {
-  const { ask } = await open();
-  for (const id of ['', 'a b', '1', 0, -1, 2 ** 53 - 1]) {
-    expect(await ask('ping', {}, id)).toEqual({ jsonrpc: '2.0', id, result: {} });
-  }
+  test('gives an id back as it was: text, zero, negative, large', async () => {
+    for (const id of ['', 'a b', '1', 0, -1, 2 ** 53 - 1]) {
+      expect(await pipe.ask('ping', {}, id)).toEqual({ jsonrpc: '2.0', id, result: {} });
+    }
+  });
 });
 
 test.each([

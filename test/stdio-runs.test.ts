@@ -1,5 +1,6 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { newMark, processesWith, untilMs } from './support/built-server.ts';
+import { endless } from './support/endless-programs.ts';
 import { plainPng } from './support/plain-png.ts';
 import { openStdioSession, type StdioSession } from './support/stdio-session.ts';
 
@@ -7,64 +8,11 @@ import { openStdioSession, type StdioSession } from './support/stdio-session.ts'
 const MAX_RESULT_CHARS = 40_000;
 const CANCEL_MS = 200;
 
-const sessions: StdioSession[] = [];
-afterEach(async () => {
-  for (const session of sessions.splice(0)) await session.close();
-});
-async function open(env: Record<string, string> = {}): Promise<StdioSession> {
-  const session = await openStdioSession(env);
-  sessions.push(session);
+async function open(): Promise<StdioSession> {
+  const session = await openStdioSession();
+  onTestFinished(session.close);
   return session;
 }
-
-describe('a run that outlasts its call', () => {
-  const LINES = 120;
-  const counting = `import time\nfor i in range(${LINES}):\n  print("line", i, flush=True)\n  time.sleep(0.1)\n"end"`;
-
-  test('is finished in three calls, each in its budget, with nothing lost on the way', async () => {
-    const { execute } = await open({ CALL_BUDGET_SECONDS: '5' });
-    const whole = Array.from({ length: LINES }, (_, index) => `line ${index}\n`).join('');
-    let { execution } = await execute({ code: counting });
-    const seen: string[] = [];
-    for (; execution?.status === 'running'; ) {
-      seen.push(execution.stdout);
-      const startedMs = performance.now();
-      ({ execution } = await execute({ execution_id: execution.execution_id }));
-      expect(performance.now() - startedMs).toBeLessThan(5_200);
-    }
-    expect(execution).toMatchObject({ status: 'completed', stdout: whole, result: "'end'" });
-    expect(seen).toHaveLength(2);
-    for (const soFar of seen) expect(whole.startsWith(soFar)).toBe(true);
-    expect(seen.map((soFar) => soFar.split('\n').length > 30)).toEqual([true, true]);
-  });
-
-  test('tells its time and last line to who gave a token, twice a second at most', async () => {
-    const { execute, client } = await open();
-    const heard: { atMs: number; message: string }[] = [];
-    const onprogress = ({ message = '' }) => heard.push({ atMs: performance.now(), message });
-    const code = counting.replace(`${LINES}`, '30');
-    await execute({ code }, { onprogress });
-    expect(heard.length).toBeGreaterThanOrEqual(3);
-    for (const { message } of heard) expect(message).toMatch(/^running for \d+ s: line \d+$/);
-    const gapsMs = heard.slice(1).map(({ atMs }, index) => atMs - (heard[index]?.atMs ?? 0));
-    // The pipe adds a jitter of its own.
-    expect(Math.min(...gapsMs)).toBeGreaterThan(450);
-
-    const notified: string[] = [];
-    client.fallbackNotificationHandler = async ({ method }) => void notified.push(method);
-    await execute({ code: 'import time; time.sleep(1.2)' });
-    expect(notified).toEqual([]);
-  });
-});
-
-/** Programs that never end, with a child that can be told from all other processes. */
-const endless = {
-  python: (mark: string) =>
-    `import subprocess\nsubprocess.Popen(["sh", "-c", "while :; do :; done", "${mark}"])\nwhile True: pass`,
-  bash: (mark: string) => `sh -c 'while :; do :; done' ${mark} & while :; do :; done`,
-  javascript: (mark: string) =>
-    `require("child_process").spawn("sh", ["-c", "while :; do :; done", "${mark}"]); for (;;);`,
-};
 
 describe.each(['python', 'bash', 'javascript'] as const)('an endless %s program', (language) => {
   const begin = async (session: StdioSession, signal: AbortSignal) => {
@@ -86,24 +34,6 @@ describe.each(['python', 'bash', 'javascript'] as const)('an endless %s program'
     expect(await outcome).toContain('enough');
     const after = await session.execute({ code: 'x + len(open("kept").read())' });
     expect(after.execution).toMatchObject({ status: 'completed', result: '45' });
-  });
-});
-
-test('cancel stops a run by its id and brings what it had said', async () => {
-  const { execute } = await open({ CALL_BUDGET_SECONDS: '5' });
-  const mark = newMark();
-  const { execution } = await execute({ code: `print("begun", flush=True)\n${endless.python(mark)}` });
-  expect(execution).toMatchObject({ status: 'running', stdout: 'begun\n' });
-  const id = execution?.execution_id;
-  const startedMs = performance.now();
-  const stopped = await execute({ execution_id: id, cancel: true });
-  expect(performance.now() - startedMs).toBeLessThan(1_000);
-  expect(stopped.execution).toMatchObject({ status: 'cancelled', stdout: 'begun\n', ended_by: 'cancel' });
-  expect(await untilMs(() => processesWith(mark).length === 0)).toBeLessThan(CANCEL_MS);
-  const again = await execute({ execution_id: id });
-  expect(again.error).toMatchObject({
-    code: 'INVALID_ARGUMENTS',
-    message: expect.stringContaining(String(id)),
   });
 });
 
