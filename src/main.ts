@@ -5,7 +5,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { tools } from '../tools/index.ts';
 import type { HopxClient } from './client/hopx-client.ts';
 import { type Config, readConfig } from './config.ts';
-import type { Call } from './contract/call.ts';
+import { ownCall } from './contract/call.ts';
 import { SandboxFailure } from './contract/failures.ts';
 import { createLog, type Log } from './log.ts';
 import { buildServer } from './mcp/server.ts';
@@ -23,6 +23,9 @@ const usage = `hopx-sandbox-mcp ${manifest.version}: ${manifest.description}
 
   --help, --version
 `;
+
+const REAP_AFTER_MS = 2_000;
+const REAP_CALL_MS = 60_000;
 
 type Upstream = { connect(): Promise<HopxClient>; close(): Promise<void> };
 
@@ -83,7 +86,7 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
   const reaping = setTimeout(async () => {
     if (ledger?.hasLeftovers() !== true) return;
     await ledger
-      .reap(await connect(), ownCall)
+      .reap(await connect(), () => ownCall(REAP_CALL_MS))
       .catch((error: unknown) => log.warn('reaping failed', { error: String(error) }));
   }, REAP_AFTER_MS).unref();
 
@@ -94,18 +97,6 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
       await closeEngine();
       ledger?.close();
     },
-  };
-}
-
-const REAP_AFTER_MS = 2_000;
-const REAP_CALL_MS = 60_000;
-
-function ownCall(): Call {
-  return {
-    signal: new AbortController().signal,
-    deadlineMs: performance.now() + REAP_CALL_MS,
-    progress() {},
-    stats: { attempts: 0, queuedMs: 0 },
   };
 }
 

@@ -62,7 +62,7 @@ Code that fails or runs out of time is an error that carries the output so far; 
         .describe('Environment variables for this run only.'),
       workdir: z
         .string()
-        .startsWith('/')
+        .regex(/^\//, 'must be an absolute path')
         .optional()
         .describe('Absolute working directory. Default /workspace.'),
       execution_id: z.string().max(100).optional().describe('Wait on for this run instead of starting one.'),

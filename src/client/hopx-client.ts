@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { z } from 'zod';
-import type { Call } from '../contract/call.ts';
+import { type Call, ownCall } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
 import {
   type CreateRequest,
@@ -81,18 +81,13 @@ export function createHopxClient({
   const deletions = new Set<Promise<unknown>>();
   let skewMs = 0;
 
-  const ownCall = (): Call => ({
-    signal: closing.signal,
-    deadlineMs: performance.now() + OWN_CALL_MS,
-    progress() {},
-    stats: { attempts: 0, queuedMs: 0 },
-  });
+  const background = () => ownCall(OWN_CALL_MS, closing.signal);
 
   const credentials = createCredentials({
     controlPlane,
     onSecret,
-    renew: (sandboxId) => ask(tokenReply, 'refreshToken', { sandboxId }, ownCall()),
-    lookUp: (sandboxId) => getSandbox(sandboxId, ownCall()),
+    renew: (sandboxId) => ask(tokenReply, 'refreshToken', { sandboxId }, background()),
+    lookUp: (sandboxId) => getSandbox(sandboxId, background()),
   });
 
   const perform = createPerform({
@@ -164,7 +159,7 @@ export function createHopxClient({
     owner,
     journal,
     perform,
-    ownCall,
+    ownCall: background,
     log,
     serverNow: () => Date.now() + skewMs,
     ...(sleep !== undefined && { sleep }),

@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import { type Config, readConfig } from '../config.ts';
+import { ownCall } from '../contract/call.ts';
 import { failures, SandboxFailure } from '../contract/failures.ts';
 import type { Language } from '../contract/results.ts';
 import { silentLog } from '../log.ts';
@@ -40,6 +41,9 @@ const packageManagers = [
   { program: 'pacman', install: ['pacman', '-Sy', '--noconfirm'] },
   { program: 'zypper', install: ['zypper', '--non-interactive', 'install'] },
 ] as const;
+
+/** Long enough for a cloud that is far away, short enough for a person. */
+const LIST_MS = 15_000;
 
 const usage = `Says in plain lines what works here and what to type to mend the rest.
 
@@ -111,14 +115,8 @@ async function checkCloud(config: Config): Promise<Finding> {
   const { createHopxClient } = await import('../client/hopx-client.ts');
   const { baseUrl, apiKey } = config.backend;
   const client = createHopxClient({ baseUrl, apiKey, log: silentLog });
-  const call = {
-    signal: new AbortController().signal,
-    deadlineMs: performance.now() + 15_000,
-    progress() {},
-    stats: { attempts: 0, queuedMs: 0 },
-  };
   try {
-    const sandboxes = await client.listSandboxes(call);
+    const sandboxes = await client.listSandboxes(ownCall(LIST_MS));
     return { ok: true, says: `HopX at ${baseUrl} accepts the key; ${sandboxes.length} sandboxes exist` };
   } catch (error) {
     return unusable(`HopX at ${baseUrl}`, error);

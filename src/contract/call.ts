@@ -11,3 +11,13 @@ export type Call = {
   /** Added to by everything that the call sets off. */
   stats: { attempts: number; queuedMs: number };
 };
+
+/** A call that nobody makes and nobody hears: what the server does for itself. */
+export function ownCall(budgetMs: number, signal = new AbortController().signal): Call {
+  return {
+    signal,
+    deadlineMs: performance.now() + budgetMs,
+    progress() {},
+    stats: { attempts: 0, queuedMs: 0 },
+  };
+}

@@ -1,5 +1,5 @@
 import type { HopxClient } from '../client/hopx-client.ts';
-import type { Call } from '../contract/call.ts';
+import { type Call, ownCall } from '../contract/call.ts';
 import { type NextStep, SandboxFailure } from '../contract/failures.ts';
 import { type CreateRequest, type SandboxReply, WORKDIR } from '../contract/hopx.ts';
 import { type Deletion, languages, type Sandbox } from '../contract/results.ts';
@@ -175,12 +175,7 @@ export function createSandboxes({
       const api = await connect().catch(() => undefined);
       if (api === undefined) return;
       if (!keepOnExit) {
-        const call: Call = {
-          signal: new AbortController().signal,
-          deadlineMs: now() + CLOSE_MS,
-          progress() {},
-          stats: { attempts: 0, queuedMs: 0 },
-        };
+        const call = ownCall(CLOSE_MS);
         const deletions = await Promise.allSettled([...own.keys()].map((id) => deleteOne(id, call)));
         const failed = deletions.filter((deletion) => deletion.status === 'rejected').length;
         if (failed > 0) log.warn('sandboxes were left behind; their lifetime ends them', { count: failed });

@@ -115,7 +115,7 @@ describe('a call that is refused', () => {
       { code: '1', timeout_seconds: 3_601 },
       /timeout_seconds: Too big: expected number to be <=3600/,
     ],
-    ['execute_code', { code: '1', workdir: 'src' }, /workdir: Invalid string: must start with "\/"/],
+    ['execute_code', { code: '1', workdir: 'src' }, /workdir: must be an absolute path/],
     ['execute_code', { code: '1', env: { 'A B': 'x' } }, /env.A B: /],
     ['execute_code', { code: '1', env: { A: 1 } }, /env.A: Invalid input: expected string, received number/],
     ['execute_code', { code: '1', execution_id: 'exec_1' }, /code: .*left out when execution_id is given/],
