@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 /** In this order: those that measure time alone first, while the machine is cool. */
 const benches = [
   'latency',
+  'engine',
   'throughput',
   'memory',
   'fairness',
