@@ -156,6 +156,14 @@ describe('artifacts', () => {
     expect(await artifacts('cat d/old; rm new')).toEqual({ artifacts: undefined, total: undefined });
   });
 
+  test('are those of this run alone, also where two runs are closer than the times of files', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const code = `open("/workspace/round", "w").write("${round}")`;
+      expect((await all(await execute({ code }))).at(-1)?.['artifacts']).toHaveLength(1);
+      expect((await all(await execute({ code: '1' }))).at(-1)?.['artifacts']).toBeUndefined();
+    }
+  });
+
   test('are none of what tools hide', async () => {
     const code = 'mkdir -p .git node_modules/x; touch .git/a node_modules/x/b; echo > /tmp/c';
     expect((await artifacts(code)).artifacts).toBeUndefined();

@@ -140,7 +140,7 @@ describe('/terminal', () => {
     const { socket, closed } = await converse('/terminal');
     socket.send(input('yes | head -c 3000000; echo; echo E""ND\n'));
     socket.pause();
-    await sleep(300);
+    await sleep(1500);
     expect(await bash('pgrep -c "^yes$"')).toBe('1\n');
     socket.terminate();
     await closed;
