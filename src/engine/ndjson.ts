@@ -25,7 +25,6 @@ export async function streamLines(
     leftBytes[stream] -= Buffer.byteLength(text);
     if (leftBytes[stream] >= 0) lines.send({ type: stream, data: text });
   };
-  const pings = setInterval(() => lines.sendIfQuiet({ type: 'ping' }), PING_MS).unref();
   const signal = AbortSignal.any([c.req.raw.signal, gone.signal]);
 
   const finished = run({ signal, onOutput })
@@ -34,19 +33,15 @@ export async function streamLines(
       if (!lines.haveBegun()) throw failure;
       lines.send({ ...describeFailure(asFailure(failure)).body, request_id: requestId, type: 'error' });
     })
-    .finally(() => {
-      clearInterval(pings);
-      lines.end();
-    });
+    .finally(() => lines.end());
   await Promise.race([lines.begun, finished]);
   return c.body(lines.readable, 200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
 }
 
-/** A body that is written line by line; `onCancel` hears that nobody reads it any more. */
+/** A body that is written line by line, and pings in between; `onCancel` hears that nobody reads it any more. */
 function createLines(onCancel: () => void) {
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   let hasBegun = false;
-  let isQuiet = true;
   let begin = () => {};
   const begun = new Promise<void>((resolve) => {
     begin = resolve;
@@ -62,22 +57,19 @@ function createLines(onCancel: () => void) {
   });
   const send = (line: Readonly<Record<string, unknown>>) => {
     controller?.enqueue(Buffer.from(`${JSON.stringify(line)}\n`));
-    isQuiet = false;
+    pings.refresh();
     hasBegun = true;
     begin();
   };
+  const pings = setInterval(() => send({ type: 'ping' }), PING_MS).unref();
   return {
     readable,
     /** Resolves with the first line. */
     begun,
     haveBegun: () => hasBegun,
     send,
-    /** Sends the line unless another was sent since this was last called. */
-    sendIfQuiet(line: Readonly<Record<string, unknown>>) {
-      if (isQuiet) send(line);
-      isQuiet = true;
-    },
     end() {
+      clearInterval(pings);
       controller?.close();
       controller = undefined;
     },

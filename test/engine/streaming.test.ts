@@ -99,8 +99,8 @@ describe('a streamed execute', () => {
   });
 
   test('tells a quiet run from a dead connection by a ping every 5 s', async () => {
-    const lines = await all(await execute({ language: 'bash', code: 'sleep 5.2' }));
-    expect(lines.map(({ type }) => type)).toEqual(['ping', 'result']);
+    const lines = await all(await execute({ language: 'bash', code: 'sleep 1; echo on; sleep 5.2' }));
+    expect(lines.map(({ type }) => type)).toEqual(['stdout', 'ping', 'result']);
   }, 10_000);
 
   test('ends the run when nobody reads any more', async () => {

@@ -86,7 +86,8 @@ class Session:
         faulthandler.enable(2)
         warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
         # The agent's modules stay alive without being in the way of modules of the same names.
-        own = [name for name, module in sys.modules.items() if (getattr(module, "__file__", None) or "").startswith("/run/")]
+        files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+        own = [name for name, file in files.items() if file and file.startswith("/run/")]
         self.agent_modules = [sys.modules.pop(name) for name in own]
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
