@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { builtServer, newMark, processesWith } from './support/built-server.ts';
 import {
   type Script,
   type ScriptedServer,
@@ -13,14 +14,7 @@ import {
   startScriptedServer,
 } from './support/scripted-server.ts';
 
-const host = z
-  .object({
-    mcpServers: z.object({ 'hopx-sandbox': z.object({ command: z.string(), args: z.array(z.string()) }) }),
-  })
-  .parse(JSON.parse(readFileSync('mcp.json', 'utf8'))).mcpServers['hopx-sandbox'];
-// The Node that runs the tests is the one that runs the server.
-const command = host.command === 'node' ? process.execPath : host.command;
-const basicEnv = { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', LOG_LEVEL: 'debug' };
+const { command, args, env: basicEnv } = builtServer;
 
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -41,7 +35,7 @@ const resultShape = z.looseObject({
 async function connect(env: Record<string, string> = {}) {
   const transport = new StdioClientTransport({
     command,
-    args: host.args,
+    args,
     env: { ...basicEnv, ...env },
     stderr: 'pipe',
   });
@@ -139,17 +133,6 @@ describe('an agent and the embedded engine', () => {
     const second = await call('execute_code', { language: 'bash', code: 'cat note' });
     expect(second.execution).toMatchObject({ stdout: 'kept', sandbox_id: first.sandbox?.sandbox_id });
   });
-
-  test('a run that outlasts the call is waited for by its id', async () => {
-    const { call } = await connect({ CALL_BUDGET_SECONDS: '5' });
-    const first = await call('execute_code', {
-      code: 'import time; time.sleep(6); "done"',
-      timeout_seconds: 30,
-    });
-    expect(first.execution).toMatchObject({ status: 'running' });
-    const second = await call('execute_code', { execution_id: first.execution?.['execution_id'] });
-    expect(second.execution).toMatchObject({ status: 'completed', result: "'done'" });
-  });
 });
 
 describe('an agent and a HopX API', () => {
@@ -207,7 +190,7 @@ describe('the pipe', () => {
   const frame = z.looseObject({ jsonrpc: z.literal('2.0'), id: z.number().optional() });
 
   const start = (env: Record<string, string> = {}) => {
-    const child = spawn(command, host.args, { env: { ...basicEnv, ...env } });
+    const child = spawn(command, args, { env: { ...basicEnv, ...env } });
     let stdout = '';
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
@@ -225,11 +208,9 @@ describe('the pipe', () => {
     return { child, exited, said };
   };
 
-  /** A process that stays in the sandbox, and that this machine can tell from all others. */
-  let lastMark = 0;
+  /** A process that stays in the sandbox. */
   const linger = () => {
-    lastMark += 1;
-    const mark = `99999.${process.pid}${lastMark}`;
+    const mark = newMark();
     return { mark, code: `sleep ${mark} & echo lingering` };
   };
 
@@ -287,15 +268,3 @@ describe('the pipe', () => {
     expect(stderr()).toContain('CALL_BUDGET_SECONDS');
   });
 });
-
-/** Processes of this machine, inside sandboxes too, that have `argument` on their command line. */
-function processesWith(argument: string): string[] {
-  return readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false;
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument);
-    } catch {
-      return false;
-    }
-  });
-}

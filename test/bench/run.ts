@@ -13,6 +13,7 @@ const benches = [
   'fleet',
   'faults',
   'goodput',
+  'agent',
 ];
 
 const args = process.argv.slice(2);
