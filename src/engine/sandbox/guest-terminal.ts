@@ -22,10 +22,14 @@ export type Terminal = {
 const COLUMNS = 80;
 const ROWS = 24;
 
+/** The agent waits after 4, and sends up to 4 more when the shell ends. */
+const MAX_PIECES_AHEAD = 8;
+
 /** Opens a shell on a pseudo-terminal in the sandbox. */
 export function openTerminal({ session }: ExchangeDeps, id: string, options: TerminalOptions): Terminal {
   session.requireAlive();
   const { env, signal, onOutput } = options;
+  let piecesAhead = 0;
   const hangUp = () => session.send({ op: 'kill', id });
   const ended = new Promise<number>((resolve, reject) => {
     const settle = (finish: () => void) => {
@@ -37,8 +41,12 @@ export function openTerminal({ session }: ExchangeDeps, id: string, options: Ter
       take(event) {
         switch (event.event) {
           case 'output':
-            void onOutput(event.text).finally(() => session.send({ op: 'more', id }));
-            return true;
+            piecesAhead += 1;
+            void onOutput(event.text).finally(() => {
+              piecesAhead -= 1;
+              session.send({ op: 'more', id });
+            });
+            return piecesAhead <= MAX_PIECES_AHEAD;
           case 'exit':
             settle(() => resolve(event.code));
             return true;

@@ -131,6 +131,49 @@ test('refuses file data that was not asked for, and too much of it', async () =>
   expect(await sandbox.ended).toBe('misbehaved');
 });
 
+const signal = new AbortController().signal;
+const fileLies: readonly {
+  says: string;
+  ask: (sandbox: LocalSandbox) => Promise<unknown>;
+  program: string;
+}[] = [
+  {
+    says: 'data for a size',
+    ask: (sandbox) => sandbox.openFile('a'),
+    program: `say({ event: 'data', id, base64: 'AAAA' })`,
+  },
+  {
+    says: 'a negative size',
+    ask: (sandbox) => sandbox.openFile('a'),
+    program: `say({ event: 'size', id, bytes: -1 })`,
+  },
+  {
+    says: 'an endless list',
+    ask: (sandbox) => sandbox.listFiles('a'),
+    program: `const entry = { name: 'x', size: 1, isDirectory: false, modifiedMs: 0, mode: 0 };
+      for (;;) {
+        say({ event: 'entries', id, entries: Array(500).fill(entry) });
+        await new Promise((r) => setImmediate(r));
+      }`,
+  },
+  {
+    says: 'a change of another kind',
+    ask: (sandbox) => sandbox.watchFiles('a', { signal, onChange() {} }),
+    program: `say({ event: 'change', id, path: 'a', change: 'eaten' })`,
+  },
+  {
+    says: 'more of a terminal than was asked for',
+    ask: (sandbox) => sandbox.openTerminal({ env: {}, signal, onOutput: () => new Promise(() => {}) }).ended,
+    program: `for (let n = 0; n < 9; n += 1) say({ event: 'output', id, stream: 'stdout', text: 'x' })`,
+  },
+];
+test.each(fileLies)('ends a sandbox whose agent answers with $says', async ({ ask, program }) => {
+  const { sandbox, ready } = fakeGuest(`${hello} const { id } = await heard; ${program}`);
+  await ready;
+  await expect(ask(sandbox)).rejects.toMatchObject({ code: 'RESOURCE_NOT_FOUND' });
+  expect(await sandbox.ended).toBe('misbehaved');
+});
+
 test('ends the sandbox of an agent that does not confirm a kill; the run keeps its output', async () => {
   const { sandbox, ready } = fakeGuest(`${hello}
     const { id } = await heard;
