@@ -133,7 +133,7 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
       : []),
     ...(execution.truncated ?? []).map(
       ({ stream, total_chars: total, full_output_path: path }) =>
-        `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it is in ${path} in the sandbox`}.`,
+        `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it, up to 120 MiB, is in ${path} in the sandbox`}.`,
     ),
     ...(execution.images === undefined
       ? []

@@ -38,6 +38,6 @@ export const defaultLimits: Limits = {
   // Far above what a model is ever shown, far below what would hurt the host.
   headChars: 512 * KIB,
   tailChars: 512 * KIB,
-  // A hundred megabytes of log, and both streams in half of /tmp.
+  // A hundred megabytes of log, and both streams in half of /tmp. execute_code names the figure to the model.
   spillBytes: 120 * MIB,
 };
