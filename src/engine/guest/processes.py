@@ -102,7 +102,7 @@ class Supervisors:
             send_signal(pid, signal.SIGKILL)
         send_signal(-1, signal.SIGCONT)
         # Dying takes a moment, and what is not reaped counts against the limit of processes.
-        for _ in range(100):
+        for _ in range(500):
             self.reap()
             if not victims & processes().keys():
                 break
@@ -111,7 +111,7 @@ class Supervisors:
     def kill_everything(self):
         """Kills all but this process, which is PID 1, and takes leave of them; needs no /proc."""
         send_signal(-1, signal.SIGKILL)
-        for _ in range(100):
+        for _ in range(500):
             self.reap()
             try:
                 os.kill(-1, 0)

@@ -8,6 +8,8 @@ import type { Limits } from './limits.ts';
 
 /** One way of making a sandbox. */
 export type Rung = {
+  /** Python makes the same namespaces itself, of the same options. */
+  madeBy: 'bubblewrap' | 'python';
   /** A user namespace of its own; without it bubblewrap needs root, and keeps just enough to drop it. */
   userNamespace: boolean;
   /** A /proc of its own; containers that mask theirs refuse it. */
@@ -21,20 +23,24 @@ const noProc = '; without /proc inside';
 
 /** Best first. */
 export const rungs: readonly Rung[] = [
-  { userNamespace: true, proc: true, weaker: '' },
-  { userNamespace: true, proc: false, weaker: noProc },
-  { userNamespace: false, proc: true, weaker: noUserNamespace },
-  { userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
+  { madeBy: 'bubblewrap', userNamespace: true, proc: true, weaker: '' },
+  { madeBy: 'python', userNamespace: true, proc: true, weaker: '' },
+  { madeBy: 'bubblewrap', userNamespace: true, proc: false, weaker: noProc },
+  { madeBy: 'python', userNamespace: true, proc: false, weaker: noProc },
+  { madeBy: 'bubblewrap', userNamespace: false, proc: true, weaker: noUserNamespace },
+  { madeBy: 'bubblewrap', userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
 ];
 
 /** An installed bubblewrap, and which of the newer options it knows. */
 export type Bubblewrap = {
-  file: string;
   /** From 0.7: caps on tmpfs. */
   size: boolean;
   /** From 0.8; the system-call filter refuses nested user namespaces as well. */
   disableUserns: boolean;
 };
+
+/** What Python makes sandboxes with knows of them; its inside has no rights to make further user namespaces either. */
+export const ownMaker: Bubblewrap = { size: true, disableUserns: false };
 
 export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
   const help = await promisify(execFile)(file, ['--help'], { timeout: 10_000 }).then(
@@ -42,7 +48,7 @@ export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
     // It will say what is wrong with it when it is to make a sandbox.
     () => '',
   );
-  return { file, size: help.includes('--size '), disableUserns: help.includes('--disable-userns ') };
+  return { size: help.includes('--size '), disableUserns: help.includes('--disable-userns ') };
 }
 
 /** Where the agent lies inside. */
@@ -180,6 +186,12 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...(rung.userNamespace ? [] : becoming(uid)),
     ...[python.executable, '-S', `${GUEST}/agent.pyc`, agentConfig],
   ];
+}
+
+/** The same for Python, which reads its program from the descriptor that it also hands inside. */
+export function pythonArguments(command: SandboxCommand): string[] {
+  const load = `import marshal, os; exec(marshal.loads(os.pread(${descriptorOf('namespaces')}, 1 << 20, 16)))`;
+  return ['-S', '-I', '-c', load, ...bubblewrapArguments(command)];
 }
 
 const insideUserNamespace = [

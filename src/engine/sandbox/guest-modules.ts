@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-/** The modules of the agent, as they lie in src/engine/guest; `agent` is the one that is started. */
+/** The modules that lie in src/engine/guest: of the agent, of which `agent` is started, and what makes sandboxes without bubblewrap. */
 export const guestModules = [
   'agent',
   'files',
   'forwarder',
   'kernel',
+  'namespaces',
   'output',
   'processes',
   'runs',

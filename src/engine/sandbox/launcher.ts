@@ -7,6 +7,8 @@ import {
   insideFiles,
   insideProxy,
   inspectBubblewrap,
+  ownMaker,
+  pythonArguments,
   type Rung,
   rungs,
 } from './bubblewrap.ts';
@@ -47,9 +49,9 @@ export type Launcher = {
   close(): void;
 };
 
-const ISOLATION =
-  'Own user, process, network, IPC and file system namespaces (bubblewrap) with a system-call filter, ' +
-  'as an unprivileged user; the kernel is shared with this machine';
+const isolationBy = (madeBy: Rung['madeBy']) =>
+  `Own user, process, network, IPC and file system namespaces (${madeBy}) ` +
+  'with a system-call filter, as an unprivileged user; the kernel is shared with this machine';
 
 const UNCAPPED_FILES =
   '; its files may fill the memory of this machine, as this bubblewrap is older than 0.7';
@@ -69,8 +71,8 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const { architecture } = machine;
   if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
   const bwrap = findProgram(machine, 'bwrap');
-  if (bwrap === undefined) throw packageMissing(machine, 'bubblewrap');
-  const bubblewrap = await inspectBubblewrap(bwrap);
+  // What it knows, Python does as well.
+  const bubblewrap = bwrap === undefined ? ownMaker : await inspectBubblewrap(bwrap);
   const python = await findPython(machine, readGuestModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
@@ -92,15 +94,17 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
 
   const start = async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
     const uid = FIRST_UID + (started++ % UIDS);
-    const guest = await startGuest({
-      file: bwrap,
-      args: bubblewrapArguments({
-        ...{ bubblewrap, rung, interpreters, limits, uid, proxySocket },
-        agentConfig: JSON.stringify({
-          ...agentConfig,
-          ...(proxySocket !== undefined && { proxy: insideProxy }),
-        }),
+    const command = {
+      ...{ bubblewrap, rung, interpreters, limits, uid, proxySocket },
+      agentConfig: JSON.stringify({
+        ...agentConfig,
+        ...(proxySocket !== undefined && { proxy: insideProxy }),
       }),
+    };
+    const guest = await startGuest({
+      ...(rung.madeBy === 'python' || bwrap === undefined
+        ? { file: python.executable, args: pythonArguments({ ...command, bubblewrap: ownMaker }) }
+        : { file: bwrap, args: bubblewrapArguments(command) }),
       uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
       files,
     }).catch((cause) => {
@@ -134,10 +138,16 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     nodeCopy?.remove();
   };
   try {
-    const { rung, languages } = await firstThatWorks(options.rungs ?? rungs, machine, start);
+    const { rung, languages } = await firstThatWorks(
+      (options.rungs ?? rungs).filter(({ madeBy }) => madeBy === 'python' || bwrap !== undefined),
+      machine,
+      start,
+    ).catch((failure: unknown) => {
+      throw bwrap === undefined ? packageMissing(machine, 'bubblewrap') : failure;
+    });
     const weaknesses = [
       rung.weaker,
-      bubblewrap.size ? '' : UNCAPPED_FILES,
+      rung.madeBy === 'python' || bubblewrap.size ? '' : UNCAPPED_FILES,
       countsProcessesByNamespace(machine) ? '' : UNCAPPED_PROCESSES,
     ];
     const { poolSize: size = 2 } = options;
@@ -145,7 +155,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     pool = opened;
     log.debug('launcher opened', { bubblewrap, python: python.executable, rung, languages });
     return {
-      isolation: `${ISOLATION}${weaknesses.join('')}.`,
+      isolation: `${isolationBy(rung.madeBy)}${weaknesses.join('')}.`,
       languages,
       close,
       async launch({ internetAccess }) {

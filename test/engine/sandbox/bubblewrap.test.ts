@@ -99,7 +99,7 @@ else: print("held")'`,
 const withoutProc = new Set(['new privileges', 'setuid programs', 'uid 0', 'descriptors of the server']);
 
 describe.each(rungs.filter((rung) => isRoot || rung.userNamespace))(
-  'user namespace: $userNamespace, /proc: $proc',
+  'by $madeBy, user namespace: $userNamespace, /proc: $proc',
   (rung) => {
     const { launch } = useLauncher({ rungs: [rung] });
 
@@ -139,9 +139,13 @@ describe('a sandbox', () => {
       const sandbox = await launch();
       const marker = `1${process.pid}.${index}`;
       await sandbox.run(request('bash', `sleep ${marker} &`));
-      const pid = descendants(process.pid).find((found) =>
-        readFileSync(`/proc/${found}/cmdline`, 'utf8').includes(marker),
-      );
+      const sleeper = () =>
+        descendants(process.pid).find((found) =>
+          readFileSync(`/proc/${found}/cmdline`, 'utf8').includes(marker),
+        );
+      // The shell ends before the program has begun.
+      await expect.poll(sleeper).toBeDefined();
+      const pid = sleeper();
       uids.push(Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]));
     }
     expect(uids).not.toContain(0);

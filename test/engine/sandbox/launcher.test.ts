@@ -2,6 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { type Machine, thisMachine } from '../../../src/engine/sandbox/machine.ts';
 import { request } from './sandbox-fixture.ts';
@@ -35,6 +36,9 @@ type Case = {
   machine?: Partial<Machine>;
   remedy: string;
 };
+
+/** Python would make the sandboxes that bubblewrap cannot make. */
+const withBubblewrap = rungs.filter(({ madeBy }) => madeBy === 'bubblewrap');
 
 const machines: Case[] = [
   {
@@ -136,6 +140,7 @@ test.each(machines)('says what mends $says', async ({ has, files = {}, machine, 
   const readText = (file: string) => files[file];
   const opening = openLauncher({
     machine: { ...thisMachine(), searchPath: [programs(has)], readText, ...machine },
+    rungs: withBubblewrap,
   });
   await expect(opening).rejects.toMatchObject({
     code: 'ENGINE_UNAVAILABLE',
@@ -148,7 +153,7 @@ test.each(machines)('says what mends $says', async ({ has, files = {}, machine, 
 
 test('says what bubblewrap said', async () => {
   const machine = { ...thisMachine(), searchPath: [programs({ bwrap: refusal, python3: python })] };
-  await expect(openLauncher({ machine })).rejects.toMatchObject({
+  await expect(openLauncher({ machine, rungs: withBubblewrap })).rejects.toMatchObject({
     message: expect.stringContaining('setting up uid map'),
   });
 });
@@ -157,6 +162,18 @@ test('says what stands between a sandbox and this machine, and which languages a
   const launcher = await openLauncher();
   expect(launcher.isolation).toMatch(/^Own user, process, network.*kernel is shared with this machine\.$/);
   expect(launcher.languages).toEqual(expect.arrayContaining(['python', 'javascript', 'bash']));
+  launcher.close();
+});
+
+test.each([
+  { says: 'missing', has: { python3: python } },
+  { says: 'refused', has: { bwrap: refusal, python3: python } },
+])('where bubblewrap is $says, Python makes the same namespaces, and it is said', async ({ has }) => {
+  const launcher = await openLauncher({ machine: { ...thisMachine(), searchPath: [programs(has)] } });
+  expect(launcher.isolation).toMatch(/file system namespaces \(python\)/);
+  const sandbox = await launcher.launch({ id: 'a', internetAccess: false });
+  expect(await sandbox.run(request('bash', 'echo $$; ls /home'))).toMatchObject({ exitCode: 2 });
+  await sandbox.destroy();
   launcher.close();
 });
 

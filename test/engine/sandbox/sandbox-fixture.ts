@@ -8,7 +8,8 @@ export function useLauncher(options: LauncherOptions = {}) {
   let launcher: Launcher | undefined;
   let sandboxes: LocalSandbox[] = [];
   beforeAll(async () => {
-    launcher = await openLauncher(options);
+    // Spares would come and go while tests count processes.
+    launcher = await openLauncher({ poolSize: 0, ...options });
   });
   afterEach(async () => {
     await Promise.all(sandboxes.map((sandbox) => sandbox.destroy()));
