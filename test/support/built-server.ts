@@ -35,9 +35,15 @@ export function processesWith(argument: string): string[] {
   });
 }
 
+/** Shorter than a test may take, so that nothing polls on after one that failed. */
+const LONGEST_MS = 19_000;
+
 /** Waits until `isSo`, and tells how long it took. */
 export async function untilMs(isSo: () => boolean, everyMs = 5): Promise<number> {
   const startedMs = performance.now();
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, everyMs));
+  while (!isSo()) {
+    if (performance.now() - startedMs > LONGEST_MS) throw new Error(`waited ${LONGEST_MS} ms in vain`);
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
+  }
   return performance.now() - startedMs;
 }

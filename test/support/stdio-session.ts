@@ -21,8 +21,6 @@ type Structured = z.output<typeof structuredShape>;
 
 export type StdioSession = {
   client: Client;
-  pid: number;
-  stderr(): string;
   call(name: string, args?: Record<string, unknown>, options?: RequestOptions): Promise<CallToolResult>;
   /** `execute_code`, of which only the structured form matters. */
   execute(args: Record<string, unknown>, options?: RequestOptions): Promise<Structured>;
@@ -63,8 +61,6 @@ export async function openStdioSession(env: Readonly<Record<string, string>> = {
     CallToolResultSchema.parse(await client.callTool({ name, arguments: given }, undefined, options));
   return {
     client,
-    pid: transport.pid ?? 0,
-    stderr: () => stderr,
     call,
     execute: async (given, options) =>
       structuredShape.parse((await call('execute_code', given, options)).structuredContent),
