@@ -8,6 +8,7 @@ import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { countOf } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -155,7 +156,7 @@ describe('a sandbox', () => {
   test('sees nothing of another one', async () => {
     const [one, other] = [await launch(), await launch()];
     await one.run(request('bash', 'touch /workspace/mine /tmp/mine /dev/shm/mine; sleep 987 &'));
-    const look = 'ls /workspace /tmp /dev/shm; ps ax | grep -c [s]leep.987';
+    const look = `ls /workspace /tmp /dev/shm; ${countOf('sleep')}`;
     expect((await other.run(request('bash', look))).stdout).not.toMatch(/mine|^1$/m);
     expect((await one.run(request('bash', look))).stdout).toMatch(/mine[\s\S]*^1$/m);
   });
@@ -176,28 +177,38 @@ describe('a sandbox', () => {
   });
 });
 
-test('nothing outlives a server that is killed, and nothing of the server reaches inside', async () => {
-  const marker = `1${process.pid}.${Date.now()}`;
-  // As it is shipped: one bundle, with the agent beside it.
-  const file = path.join(hostDirectory, 'server.mjs');
-  const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
-  await build({ input, platform: 'node', output: { file, format: 'esm' } });
-  cpSync('src/engine/guest', path.join(hostDirectory, 'guest'), { recursive: true });
-  // A descriptor that is not closed on exec, as a careless parent of the server may leave one.
-  const command = ['-c', `exec 77<${hostDirectory}/secret; exec "$0" "$@"`, process.execPath, file, marker];
-  const child = spawn('/bin/bash', command, { stdio: ['ignore', 'pipe', 'inherit'] });
-  onTestFinished(() => {
+test.each(['bubblewrap', 'python'])(
+  'by %s: nothing outlives a server that is killed, and nothing of the server reaches inside',
+  async (madeBy) => {
+    const marker = `1${process.pid}.${Date.now()}`;
+    // As it is shipped: one bundle, with the agent beside it.
+    const file = path.join(hostDirectory, 'server.mjs');
+    const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
+    await build({ input, platform: 'node', output: { file, format: 'esm' } });
+    cpSync('src/engine/guest', path.join(hostDirectory, 'guest'), { recursive: true });
+    // A descriptor that is not closed on exec, as a careless parent of the server may leave one.
+    const command = [
+      '-c',
+      `exec 77<${hostDirectory}/secret; exec "$0" "$@"`,
+      process.execPath,
+      file,
+      marker,
+      madeBy,
+    ];
+    const child = spawn('/bin/bash', command, { stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(() => {
+      child.kill('SIGKILL');
+    });
+    const said = await new Promise<string>((resolve) =>
+      child.stdout.once('data', (text) => resolve(`${text}`)),
+    );
+    // 3 is the listing itself.
+    expect(said).toBe('descriptors: 0 1 2 3\n');
+    await expect.poll(() => sleepers(marker).length, { interval: 10 }).toBe(1);
     child.kill('SIGKILL');
-  });
-  const said = await new Promise<string>((resolve) =>
-    child.stdout.once('data', (text) => resolve(`${text}`)),
-  );
-  // 3 is the listing itself.
-  expect(said).toBe('descriptors: 0 1 2 3\n');
-  await expect.poll(() => sleepers(marker).length, { interval: 10 }).toBe(1);
-  child.kill('SIGKILL');
-  await expect.poll(() => sleepers(marker), { timeout: 2000, interval: 10 }).toEqual([]);
-});
+    await expect.poll(() => sleepers(marker), { timeout: 2000, interval: 10 }).toEqual([]);
+  },
+);
 
 function sleepers(marker: string): string[] {
   return readdirSync('/proc').filter((name) => {
