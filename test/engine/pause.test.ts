@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Engine, startEngine } from '../../src/engine/engine.ts';
 import { silentLog } from '../../src/log.ts';
+import { countOf } from '../support/guest-processes.ts';
 import { apiClient } from './api-client.ts';
 
 let engine: Engine;
@@ -100,7 +101,7 @@ test('stop ends what runs and keeps the files, start begins anew', async () => {
     body: { error: 'Start the sandbox first: it is stopped' },
   });
   expect(await change('start')).toMatchObject({ status: 200, body: { status: 'running' } });
-  expect(await bash('cat kept; pgrep -c sleep')).toBe('x0\n');
+  expect(await bash(`cat kept; ${countOf('sleep')}`)).toBe('x0\n');
   expect((await agent('POST /execute', { code: 'x' })).body).toMatchObject({
     success: false,
     variables_lost: true,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { countOf } from '../support/guest-processes.ts';
 import { serveForTests } from './serve-for-tests.ts';
 
 let server: Awaited<ReturnType<typeof serveForTests>>;
@@ -115,7 +116,7 @@ describe('a streamed execute', () => {
     }
     caller.abort();
     const sleepers = async () =>
-      (await all(await execute({ language: 'bash', code: 'pgrep -c "^sleep$"' }))).at(-1)?.['stdout'];
+      (await all(await execute({ language: 'bash', code: countOf('sleep') }))).at(-1)?.['stdout'];
     await expect.poll(sleepers).toBe('0\n');
   });
 

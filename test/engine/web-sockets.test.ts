@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
+import { countOf } from '../support/guest-processes.ts';
 import { apiClient } from './api-client.ts';
 import { serveForTests } from './serve-for-tests.ts';
 
@@ -116,7 +117,7 @@ describe('/execute/stream', () => {
     });
     await expect.poll(text).toBe('on\n');
     socket.terminate();
-    await expect.poll(() => bash('pgrep -c -f "^sleep 78"')).toBe('0\n');
+    await expect.poll(() => bash(countOf('sleep'))).toBe('0\n');
   });
 });
 
@@ -141,10 +142,10 @@ describe('/terminal', () => {
     socket.send(input('yes | head -c 3000000; echo; echo E""ND\n'));
     socket.pause();
     await sleep(1500);
-    expect(await bash('pgrep -c "^yes$"')).toBe('1\n');
+    expect(await bash(countOf('yes'))).toBe('1\n');
     socket.terminate();
     await closed;
-    await expect.poll(() => bash('pgrep -c "^(yes|head)$"')).toBe('0\n');
+    await expect.poll(() => bash(countOf('yes', 'head'))).toBe('0\n');
   });
 });
 

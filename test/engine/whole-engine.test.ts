@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Engine, startEngine } from '../../src/engine/engine.ts';
 import { silentLog } from '../../src/log.ts';
+import { countOf } from '../support/guest-processes.ts';
 import { apiClient } from './api-client.ts';
 import type { TestSandbox } from './scripted-engine.ts';
 
@@ -78,7 +79,8 @@ describe('execute', () => {
       { language: 'bash', code: 'touch on; sleep 60 & wait' },
       caller.signal,
     );
-    const count = async () => (await execute({ language: 'bash', code: 'ls on; pgrep -c sleep' }))['stdout'];
+    const count = async () =>
+      (await execute({ language: 'bash', code: `ls on; ${countOf('sleep')}` }))['stdout'];
     await expect.poll(count).toBe('on\n1\n');
     caller.abort();
     await expect(abandoned).rejects.toThrow('aborted');

@@ -173,7 +173,7 @@ describe('a sandbox', () => {
     await sandbox.run(request('bash', 'for n in 1 2 3 4 5; do setsid sleep 100 & done'));
     expect(descendants(process.pid).length).toBeGreaterThan(before + 5);
     await sandbox.destroy();
-    expect(descendants(process.pid).length).toBe(before);
+    expect(descendants(process.pid).length).toBeLessThanOrEqual(before);
   });
 });
 

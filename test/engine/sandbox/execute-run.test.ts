@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { Language } from '../../../src/contract/results.ts';
+import { countInState } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const { launch } = useLauncher();
@@ -141,10 +142,9 @@ describe.each([
       await expect.poll(() => alive(marker), { timeout: 200, interval: 5 }).toEqual([]);
       const after = await sandbox.run(request('python', '"x" in globals()'));
       expect(after).toMatchObject({ result: result.variablesLost ? 'False' : 'True', variablesLost: false });
-      // The agent, the kernel and its supervisor; the supervisor of this run, its shell, ps and grep.
-      const count = "ps -eo stat= | grep -vc '^Z'";
-      const left = async () => Number((await sandbox.run(request('bash', count))).stdout);
-      await expect.poll(left, { timeout: 1000 }).toBeLessThanOrEqual(7);
+      // The agent, the kernel and its supervisor; the supervisor of this run and its shell.
+      const left = async () => Number((await sandbox.run(request('bash', countInState('!Z')))).stdout);
+      await expect.poll(left, { timeout: 1000 }).toBeLessThanOrEqual(5);
     },
   );
 });
@@ -169,7 +169,7 @@ test.each(['python', 'bash'] as const)('reaps the orphans of a %s run', async (l
   } as const;
   const sandbox = await launch();
   await sandbox.run(request(language, code[language]));
-  const zombies = async () => (await sandbox.run(request('bash', "ps -eo stat= | grep -c '^Z'"))).stdout;
+  const zombies = async () => (await sandbox.run(request('bash', countInState('Z')))).stdout;
   await expect.poll(zombies, { timeout: 1000 }).toBe('0\n');
 });
 

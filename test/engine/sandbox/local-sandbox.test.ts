@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Language } from '../../../src/contract/results.ts';
 import type { RunResult } from '../../../src/engine/sandbox/local-sandbox.ts';
+import { countOf } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const { launch } = useLauncher();
@@ -351,7 +352,7 @@ test('takes any number of runs that leave something behind', async () => {
     expect((await sandbox.run(request('bash', 'sleep 0.5 & echo up'))).stdout).toBe('up\n');
   }
   // Each takes two processes: its own, and its supervisor.
-  await expect.poll(async () => (await sandbox.run(request('bash', 'pgrep -c sleep'))).stdout).toBe('0\n');
+  await expect.poll(async () => (await sandbox.run(request('bash', countOf('sleep')))).stdout).toBe('0\n');
 });
 
 test('destroys once and for all, and tells those who wait', async () => {

@@ -52,7 +52,9 @@ test('looks after background processes too', async () => {
   await sandbox.writeFile('eat.py', Buffer.from(`${shared}\nimport time\ntime.sleep(100)`));
   await sandbox.run(request('bash', '(sleep 0.3; exec python3 eat.py) >/dev/null 2>&1 &'));
   await new Promise((resolve) => setTimeout(resolve, 2500));
-  expect((await sandbox.run(request('bash', 'pgrep -f [e]at.py || echo none'))).stdout).toBe('none\n');
+  expect(
+    (await sandbox.run(request('bash', 'grep -lsa "[e]at.py" /proc/[0-9]*/cmdline || echo none'))).stdout,
+  ).toBe('none\n');
 });
 
 test('kills the largest first, spares the agent, and says when only that is left', async () => {
