@@ -57,7 +57,7 @@ export function buildServer({
 }: ServerOptions): BuiltServer {
   const server = new Server(
     { name: 'hopx-sandbox-mcp', title: 'HopX sandbox', version },
-    { capabilities: { tools: {} }, instructions, jsonSchemaValidator: noElicitation },
+    { capabilities: { tools: {} }, instructions },
   );
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
   let listed: ListedTool[] | undefined;
@@ -115,13 +115,6 @@ export function buildServer({
 
   return { server, inFlight: () => inFlight };
 }
-
-/** The SDK would make an Ajv at start, only to check answers to questions that this server never asks. */
-const noElicitation = {
-  getValidator() {
-    throw new Error('this server asks its host nothing');
-  },
-};
 
 function listTool(tool: Tool): ListedTool {
   const failureShape = z.looseObject({ code: z.string(), message: z.string(), remediation: z.string() });
