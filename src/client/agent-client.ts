@@ -7,7 +7,7 @@ import {
   WORKDIR,
 } from '../contract/hopx.ts';
 import type { Perform } from './perform.ts';
-import { matches, parseReply } from './reply-schema.ts';
+import { parseReply } from './reply-schema.ts';
 
 /** Hears a run's output as it comes, where the API streams. */
 export type OnOutput = (stream: 'stdout' | 'stderr', text: string) => void;
@@ -56,7 +56,6 @@ export function createAgentClient(perform: Perform, streaming: Streaming): Agent
           sandboxId,
           overSocket,
           body: overSocket ? { type: 'execute', ...request } : request,
-          isReply: matches(executeReply),
           runMs: (request.timeout ?? 0) * 1000,
           ...(onOutput !== undefined && { onEvent: (event: unknown) => passOn(event, onOutput) }),
         },

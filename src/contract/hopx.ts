@@ -172,11 +172,11 @@ export function parseErrorBody(body: unknown): ErrorBody {
   };
 }
 
-const outputShape = z
-  .looseObject({ exit_code: z.number() })
-  .and(z.union([z.looseObject({ stdout: z.string() }), z.looseObject({ stderr: z.string() })]));
-
 /** Whether a body is the result of a run, whatever its status says (hopx-api §4.1, §7.1). */
 export function isResultBody(body: unknown): boolean {
-  return outputShape.safeParse(body).success;
+  if (typeof body !== 'object' || body === null) return false;
+  const hasOutput =
+    ('stdout' in body && typeof body.stdout === 'string') ||
+    ('stderr' in body && typeof body.stderr === 'string');
+  return hasOutput && 'exit_code' in body && typeof body.exit_code === 'number';
 }
