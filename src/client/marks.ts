@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
@@ -12,12 +13,27 @@ export type Marks = {
   ensure(sandboxId: string): Promise<void>;
 };
 
-type MarksOptions = { owner: string; perform: Perform; ownCall(): Call; log: Log };
+type MarksOptions = {
+  owner: string;
+  perform: Perform;
+  ownCall(): Call;
+  log: Log;
+  sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
+};
+
+/** The first seconds of a sandbox are for what it was made for: asking counts against the same rate limit. */
+const ASK_AFTER_MS = 5_000;
 
 const envReply = z.looseObject({ env_vars: z.looseObject({ [OWNER_VARIABLE]: z.string().optional() }) });
 
 /** The owner's mark on sandboxes: an environment variable, the only thing of ours that can be read back. */
-export function createMarks({ owner, perform, ownCall, log }: MarksOptions): Marks {
+export function createMarks({
+  owner,
+  perform,
+  ownCall,
+  log,
+  sleep = (ms, signal) => delay(ms, undefined, { signal, ref: false }),
+}: MarksOptions): Marks {
   /** Whether creates keep marks; asked once, of the first sandbox. */
   let areKept: Promise<boolean> | undefined;
 
@@ -39,6 +55,11 @@ export function createMarks({ owner, perform, ownCall, log }: MarksOptions): Mar
       }
     },
     async ensure(sandboxId) {
+      try {
+        await sleep(ASK_AFTER_MS, ownCall().signal);
+      } catch {
+        return;
+      }
       const asking = areKept ?? read(sandboxId, ownCall()).then((found) => found === owner);
       areKept = asking;
       try {

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { type ApiEnv, asFailure, describeFailure } from './http-reply.ts';
+import { type ApiEnv, asFailure, describeFailure, reply } from './http-reply.ts';
 import type { OutputStream, RunOptions } from './sandbox/run.ts';
 
 /** So much of each stream is sent as it comes; the result has all of it. */
@@ -7,6 +7,9 @@ const MAX_LIVE_BYTES = 256 * 1024;
 
 /** So long nothing is sent at most: a reader can tell a quiet run from a dead connection. */
 const PING_MS = 5000;
+
+/** A run that ends sooner is answered whole, where the caller takes that too: a stream costs more than it tells. */
+const PATIENCE_MS = 100;
 
 /**
  * Answers a run as JSON lines: output as it comes, then `result`, or `error` for a run that was lost half-way.
@@ -27,7 +30,15 @@ export async function streamLines(
   };
   const signal = AbortSignal.any([c.req.raw.signal, gone.signal]);
 
-  const finished = run({ signal, onOutput })
+  const running = run({ signal, onOutput });
+  if (c.req.header('accept')?.includes('application/json') === true) {
+    const whole = await within(PATIENCE_MS, running);
+    if (whole !== undefined) {
+      lines.end();
+      return reply(c, whole.body, 200);
+    }
+  }
+  const finished = running
     .then(({ body }) => lines.send({ ...body, request_id: requestId, type: 'result' }))
     .catch((failure: unknown) => {
       if (!lines.haveBegun()) throw failure;
@@ -36,6 +47,19 @@ export async function streamLines(
     .finally(() => lines.end());
   await Promise.race([lines.begun, finished]);
   return c.body(lines.readable, 200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
+}
+
+/** What comes in time; undefined when it does not. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** A body that is written line by line, and pings in between; `onCancel` hears that nobody reads it any more. */

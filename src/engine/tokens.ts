@@ -6,6 +6,9 @@ import type { Clock } from './clock.ts';
 /** How long a sandbox's token is good for, as HopX's are (hopx-api §1: about 24 h). */
 const TOKEN_SECONDS = 24 * 60 * 60;
 
+/** More than the sandboxes of a day; beyond that all are verified anew. */
+const MAX_VERIFIED = 1_000;
+
 export type SandboxToken = { token: string; expiresAtMs: number };
 
 export type Tokens = {
@@ -18,6 +21,8 @@ export type Tokens = {
 /** Tokens signed with a secret that only this object has. */
 export function createTokens({ now }: Pick<Clock, 'now'>): Tokens {
   const secret = createSecretKey(randomBytes(32));
+  /** A token is verified once; nobody can take it back before its end. */
+  const verified = new Map<string, { sandboxId: string; expiresAtMs: number }>();
 
   return {
     async issue(sandboxId) {
@@ -33,6 +38,8 @@ export function createTokens({ now }: Pick<Clock, 'now'>): Tokens {
     },
 
     async verify(token) {
+      const known = verified.get(token);
+      if (known !== undefined && now() < known.expiresAtMs) return known.sandboxId;
       try {
         const options = {
           algorithms: ['HS256'],
@@ -40,7 +47,11 @@ export function createTokens({ now }: Pick<Clock, 'now'>): Tokens {
           currentDate: new Date(now()),
         };
         const { payload } = await jwtVerify(token, secret, options);
-        if (payload.sub !== undefined) return payload.sub;
+        if (payload.sub !== undefined) {
+          if (verified.size >= MAX_VERIFIED) verified.clear();
+          verified.set(token, { sandboxId: payload.sub, expiresAtMs: (payload.exp ?? 0) * 1000 });
+          return payload.sub;
+        }
       } catch {
         // Which check a token failed is of use only to someone who forges one.
       }

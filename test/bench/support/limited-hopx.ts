@@ -120,7 +120,7 @@ export async function startLimitedHopx(
       send(response, manage(method, id), headersFor(admission));
       return;
     }
-    const { code = '' }: { code?: string } = JSON.parse(text);
+    const { code = '' }: { code?: string } = text === '' ? {} : JSON.parse(text);
     const done = execute(code);
     if (done === 'lost') response.socket?.resetAndDestroy();
     else send(response, done, headersFor(admission));
