@@ -25,11 +25,14 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-function execute(json: Record<string, unknown>, options: { signal?: AbortSignal; to?: typeof box } = {}) {
+function execute(
+  json: Record<string, unknown>,
+  options: { signal?: AbortSignal; to?: typeof box; accept?: string } = {},
+) {
   const { host, token } = options.to ?? box;
   return fetch(`${host}/execute`, {
     method: 'POST',
-    headers: { Authorization: `Bearer ${token}`, Accept: 'application/x-ndjson' },
+    headers: { Authorization: `Bearer ${token}`, Accept: options.accept ?? 'application/x-ndjson' },
     body: JSON.stringify(json),
     ...(options.signal !== undefined && { signal: options.signal }),
   });
@@ -179,5 +182,23 @@ describe('artifacts', () => {
   test('are there for Python too, without a run before', async () => {
     const lines = await all(await execute({ code: 'open("/workspace/plot.txt", "w").write("x")' }));
     expect(lines.at(-1)?.['artifacts']).toEqual([{ path: '/workspace/plot.txt', size: 1 }]);
+  });
+});
+
+describe('a caller that takes both forms', () => {
+  const accept = 'application/x-ndjson, application/json';
+  test.each([
+    { says: 'gets a short run whole', code: 'print(1)', type: /^application\/json/ },
+    {
+      says: 'hears a longer one as it goes',
+      code: 'import time; print(1); time.sleep(0.4)',
+      type: /^application\/x-ndjson/,
+    },
+  ])('$says', async ({ code, type }) => {
+    const response = await execute({ code }, { accept });
+    expect(response.headers.get('content-type')).toMatch(type);
+    const text = await response.text();
+    const last = JSON.parse(text.trim().split('\n').at(-1) ?? '');
+    expect(last).toMatchObject({ success: true, stdout: '1\n', exit_code: 0 });
   });
 });
