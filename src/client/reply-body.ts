@@ -23,7 +23,9 @@ function readWhole(maxBytes: number, parse: (bytes: Buffer) => unknown): ReplyBo
       chunks.push(chunk);
       return true;
     },
-    end: () => parse(Buffer.concat(chunks, bytes)),
+    // Most replies come in one piece, which need not be copied.
+    end: () =>
+      parse(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes)),
   };
 }
 
