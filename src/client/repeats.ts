@@ -16,10 +16,10 @@ type RepeatsOptions = {
 };
 
 /**
- * Faults: at a rate of 70 % this still serves 99 of 100; the call's deadline is what mostly ends it. An API that
+ * Faults: at a rate of 70 % this still serves 999 of 1,000; the call's deadline is what mostly ends it. An API that
  * cannot be reached at all is more likely misspelt than ill.
  */
-const MAX_TRIES = { fault: 15, not_sent: 5 };
+const MAX_TRIES = { fault: 20, not_sent: 5 };
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_CAP_MS = 8_000;
 const MAX_UNHINTED_REFUSALS = 2;
