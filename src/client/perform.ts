@@ -154,6 +154,19 @@ export function createPerform({
       .finally(leaveQueue);
   };
 
+  /** A read and a run are given up on the wire when their caller leaves; the rest goes on without it. */
+  const attemptFor = (operation: Operation, request: Request, call: Call, nth: Nth): Promise<Verdict> => {
+    const running = attempt(operation, request, call, nth);
+    if (operation.safety === 'read' || operation.safety === 'exec') return running;
+    return unlessLeft(running, {
+      isSent: () => nth.sent,
+      signal: call.signal,
+      // Deletions and the like are bounded on the wire.
+      ...(operation.safety === 'create' && { leftMs: call.deadlineMs - now() }),
+      ...request,
+    });
+  };
+
   /** Counts a waiting body until it leaves the queue; refuses what would take too much memory. */
   const queueBytes = (bytes: number, isRepeat: boolean): (() => void) => {
     if (!isRepeat && queuedBytes > 0 && queuedBytes + bytes > MAX_QUEUED_BYTES) {
@@ -196,13 +209,7 @@ export function createPerform({
     let last: SandboxFailure | undefined;
     for (let tries = 1; ; tries += 1) {
       const nth = { body, front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
-      const verdict = await unlessLeft(attempt(operation, request, call, nth), {
-        isSent: () => nth.sent,
-        signal: call.signal,
-        // A run of code outlives its call anyway, and reads and deletions are bounded on the wire.
-        ...(operation.safety === 'create' && { leftMs: call.deadlineMs - now() }),
-        ...request,
-      }).catch((error: unknown) => {
+      const verdict = await attemptFor(operation, request, call, nth).catch((error: unknown) => {
         // The lane has no time for another attempt; why there had to be one says more.
         const isRefused = error instanceof SandboxFailure && !nth.sent && error.code !== 'CANCELLED';
         throw isRefused && last !== undefined ? last.with(error.facts) : error;
