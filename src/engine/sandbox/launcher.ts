@@ -16,11 +16,12 @@ import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
+import { firstThatWorks } from './ladder.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, reapNodeCopies } from './node-copy.ts';
-import { findProgram, packageMissing, platformUnsupported, sandboxRefused } from './remedies.ts';
+import { findProgram, packageMissing, platformUnsupported } from './remedies.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
@@ -173,46 +174,6 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
 function notStarted(complaint: string, cause: unknown): SandboxFailure {
   const message = `The sandbox did not start: ${complaint.trim().slice(0, 300)}`;
   return new SandboxFailure('SERVICE_UNAVAILABLE', { message, cause });
-}
-
-/** The first rung on which a sandbox runs code, and the languages that work there. */
-async function firstThatWorks(
-  rungs: readonly Rung[],
-  machine: Machine,
-  start: (rung: Rung) => Promise<LocalSandbox>,
-) {
-  let complaint = '';
-  for (const rung of rungs) {
-    if (!rung.userNamespace && machine.uid !== 0) continue;
-    try {
-      const sandbox = await start(rung);
-      const languages = await workingLanguages(sandbox).finally(() => sandbox.destroy());
-      if (languages.includes('python') && languages.includes('bash')) return { rung, languages };
-      complaint = 'python or bash does not run in it';
-    } catch (failure) {
-      if (complaint === '') complaint = failure instanceof Error ? failure.message : String(failure);
-    }
-  }
-  throw sandboxRefused(machine, complaint);
-}
-
-const probes = [
-  { of: 'python', language: 'python', code: 'print("works")' },
-  { of: 'javascript', language: 'javascript', code: 'console.log("works")' },
-  { of: 'bash', language: 'bash', code: 'echo works' },
-  // Compiling takes seconds on a cold cache.
-  { of: 'go', language: 'bash', code: 'go version >/dev/null && echo works' },
-] as const;
-
-async function workingLanguages(sandbox: LocalSandbox): Promise<Language[]> {
-  const results = await Promise.all(
-    probes.map(async ({ of, language, code }) => {
-      const run = sandbox.run({ runId: `probe-${of}`, language, code, timeoutMs: START_MS, env: {} });
-      const { stdout } = await run.catch(() => ({ stdout: '' }));
-      return stdout === 'works\n' ? [of] : [];
-    }),
-  );
-  return results.flat();
 }
 
 /** What the agent sets with setrlimit; the names are those of Python's resource module. */
