@@ -62,6 +62,7 @@ class Files:
             write_all(fd, base64.b64decode(request["data"]))
             if "mode" in request:
                 os.fchmod(fd, request["mode"])
+            Artifacts.leave_out(path, fd)
         finally:
             os.close(fd)
         self.done(request)
@@ -132,6 +133,7 @@ class Files:
             import shutil
 
             shutil.copyfile(written, path)
+        Artifacts.leave_out(path, fd)
         self.close(request)
         self.done(request)
 
@@ -198,28 +200,40 @@ class Files:
 
 
 class Artifacts:
-    """The files under /workspace that were made or changed since this was."""
+    """The files under /workspace that a run made or changed since this was."""
 
-    # The times of files stand still for some milliseconds: what the last look found was not made since.
-    latest = {}
+    # The times of files stand still for some milliseconds: what was there at the end of a run may look new to the next.
+    known = {}
 
     def __init__(self):
         self.since = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
-        self.before = Artifacts.latest
+        self.before = Artifacts.known
 
     def found(self):
-        changed = []
+        recent, changed = {}, []
         for path, status in scan("/workspace"):
             # Not the time of its content, which anyone can set.
-            changed_at = status.st_ctime_ns
-            if stat.S_ISREG(status.st_mode) and changed_at >= self.since and self.before.get(path) != changed_at:
-                changed.append((changed_at, path, status.st_size))
-        Artifacts.latest = {path: changed_at for changed_at, path, _ in changed}
+            if stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= self.since:
+                recent[path] = version_of(status)
+                if self.before.get(path) != recent[path]:
+                    changed.append((status.st_ctime_ns, path, status.st_size))
+        Artifacts.known = recent
         if not changed:
             return {}
         changed.sort(reverse=True)
         shown = [{"path": path, "size": size} for _, path, size in changed[:SHOWN_ARTIFACTS]]
         return {"artifacts": shown, **({"artifactsTotal": len(changed)} if len(changed) > len(shown) else {})}
+
+    @staticmethod
+    def leave_out(path, fd):
+        """No run made what the host wrote."""
+        if len(Artifacts.known) >= SCANNED_ENTRIES:
+            Artifacts.known.clear()
+        Artifacts.known[path] = version_of(os.fstat(fd))
+
+
+def version_of(status):
+    return (status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def scan(root):
