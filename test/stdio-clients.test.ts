@@ -8,13 +8,15 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { builtServer } from './support/built-server.ts';
 import { openHttpBridge } from './support/http-bridge.ts';
+import { recordServer } from './support/recorded-server.ts';
 
-const { command, args, env } = builtServer;
 const run = promisify(execFile);
 
 test('the second official client finds by itself what this server speaks, and works with it', async () => {
+  const { command, check, remove } = recordServer();
+  onTestFinished(remove);
   const client = new Client({ name: 'test', version: '2' }, { versionNegotiation: { mode: 'auto' } });
-  await client.connect(new StdioClientTransport({ command, args, env, stderr: 'ignore' }));
+  await client.connect(new StdioClientTransport({ command, env: builtServer.env, stderr: 'ignore' }));
   onTestFinished(() => client.close());
   expect(client.getProtocolEra()).toBe('legacy');
   expect(client.getNegotiatedProtocolVersion()).toBe('2025-11-25');
@@ -41,11 +43,22 @@ test('the second official client finds by itself what this server speaks, and wo
     isError: true,
     structuredContent: { error: { code: 'INVALID_ARGUMENTS' } },
   });
+  await client.close();
+  check();
 });
 
 /** Its 110 MB are too much for one test: where npx has it already, it takes part. The last that is made for Node 20. */
 const inspector = ['--offline', '--yes', '@modelcontextprotocol/inspector@0.15', '--cli'];
-const inspect = (...more: string[]) => run('npx', [...inspector, command, ...args, ...more]);
+const inspect = async (...more: string[]) => {
+  const { command, check, remove } = recordServer();
+  try {
+    const ran = await run('npx', [...inspector, command, ...more]);
+    check();
+    return ran;
+  } finally {
+    remove();
+  }
+};
 const listing = await inspect('--method', 'tools/list').catch((error: Error) => error);
 const isMissing = listing instanceof Error && listing.message.includes('ENOTCACHED');
 if (isMissing)

@@ -1,58 +1,38 @@
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { builtServer, newMark, processesWith } from './support/built-server.ts';
+import { newMark, processesWith } from './support/built-server.ts';
 import {
   type Script,
   type ScriptedServer,
   sandboxBody,
   startScriptedServer,
 } from './support/scripted-server.ts';
-
-const { command, args, env: basicEnv } = builtServer;
+import { openStdioPipe } from './support/stdio-pipe.ts';
+import { openStdioSession } from './support/stdio-session.ts';
 
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-const resultShape = z.looseObject({
-  isError: z.boolean().optional(),
-  structuredContent: z.looseObject({
-    sandbox: z.looseObject({ sandbox_id: z.string() }).optional(),
-    execution: z.looseObject({}).optional(),
-    deletion: z.looseObject({}).optional(),
-    error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
-    call: z.looseObject({ attempts: z.number(), queued_ms: z.number(), elapsed_ms: z.number() }),
-  }),
+const structuredShape = z.looseObject({
+  sandbox: z.looseObject({ sandbox_id: z.string() }).optional(),
+  execution: z.looseObject({}).optional(),
+  deletion: z.looseObject({}).optional(),
+  error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
+  call: z.looseObject({ attempts: z.number(), queued_ms: z.number(), elapsed_ms: z.number() }),
 });
 
 async function connect(env: Record<string, string> = {}) {
-  const transport = new StdioClientTransport({
-    command,
-    args,
-    env: { ...basicEnv, ...env },
-    stderr: 'pipe',
-  });
-  let stderr = '';
-  transport.stderr?.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
-  const client = new Client({ name: 'test', version: '1' });
-  await client.connect(transport);
-  closers.push(() => client.close());
-  // Its schemas let the client validate structuredContent.
-  await client.listTools();
+  const session = await openStdioSession(env);
+  closers.push(session.close);
   return {
-    stderr: () => stderr,
-    pid: () => transport.pid ?? 0,
+    ...session,
     call: async (name: string, args: Record<string, unknown> = {}) =>
-      resultShape.parse(await client.callTool({ name, arguments: args })).structuredContent,
+      structuredShape.parse((await session.call(name, args)).structuredContent),
   };
 }
 
@@ -179,33 +159,10 @@ describe('a server that was killed', () => {
 });
 
 describe('the pipe', () => {
-  const initialize = `${JSON.stringify({
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'pipe', version: '1' } },
-  })}\n${JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' })}\n`;
-  const callTool = (id: number, name: string, args: Record<string, unknown>) =>
-    `${JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name, arguments: args } })}\n`;
-  const frame = z.looseObject({ jsonrpc: z.literal('2.0'), id: z.number().optional() });
-
-  const start = (env: Record<string, string> = {}) => {
-    const child = spawn(command, args, { env: { ...basicEnv, ...env } });
-    let stdout = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk.toString();
-    });
-    child.stderr.resume();
-    const exited = new Promise<{ exitCode: number | null; ids: (number | undefined)[] }>((resolve) => {
-      child.once('close', (exitCode) => {
-        const lines = stdout.split('\n').filter((line) => line !== '');
-        resolve({ exitCode, ids: lines.map((line) => frame.parse(JSON.parse(line)).id) });
-      });
-    });
-    const said = async (text: string) => {
-      while (!stdout.includes(text)) await new Promise((resolve) => setTimeout(resolve, 10));
-    };
-    return { child, exited, said };
+  const open = async () => {
+    const pipe = await openStdioPipe();
+    closers.push(pipe.close);
+    return pipe;
   };
 
   /** A process that stays in the sandbox. */
@@ -216,46 +173,44 @@ describe('the pipe', () => {
 
   test('stdin that ends after the calls lets them be answered, then exits 0 with no sandbox left', async () => {
     const { mark, code } = linger();
-    const { child, exited, said } = start();
-    child.stdin.write(`${initialize}not json\n${callTool(2, 'execute_code', { language: 'bash', code })}`);
-    await said('lingering');
+    const { child, frames, write, callTool, exited } = await open();
+    write('not json\n');
+    await callTool('execute_code', { language: 'bash', code });
     expect(processesWith(mark)).not.toEqual([]);
-    child.stdin.end(`${callTool(3, 'nope', {})}${callTool(4, 'execute_code', { code: 'print(1)' })}`);
-    const { exitCode, ids } = await exited;
-    expect(exitCode).toBe(0);
-    expect([...ids].sort()).toEqual([1, 2, 3, 4]);
+    void callTool('nope', {});
+    void callTool('execute_code', { code: 'print(1)' });
+    child.stdin.end();
+    expect(await exited).toBe(0);
+    expect(frames.map(({ id }) => id).sort()).toEqual([1, 2, 3, 4]);
     expect(processesWith(mark)).toEqual([]);
   });
 
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     test(`${signal} in the middle of a run ends everything, exit 0`, async () => {
       const { mark, code } = linger();
-      const { child, exited, said } = start();
-      child.stdin.write(`${initialize}${callTool(2, 'execute_code', { language: 'bash', code })}`);
-      await said('lingering');
-      child.stdin.write(callTool(3, 'execute_code', { code: 'while True: pass' }));
+      const { child, callTool, exited } = await open();
+      await callTool('execute_code', { language: 'bash', code });
+      void callTool('execute_code', { code: 'while True: pass' });
       child.kill(signal);
-      expect((await exited).exitCode).toBe(0);
+      expect(await exited).toBe(0);
       expect(processesWith(mark)).toEqual([]);
     });
   }
 
   test('SIGKILL leaves no sandbox behind either', async () => {
     const { mark, code } = linger();
-    const { child, exited, said } = start();
-    child.stdin.write(`${initialize}${callTool(2, 'execute_code', { language: 'bash', code })}`);
-    await said('lingering');
+    const { child, callTool, exited } = await open();
+    await callTool('execute_code', { language: 'bash', code });
     child.kill('SIGKILL');
     await exited;
     await expect.poll(() => processesWith(mark)).toEqual([]);
   });
 
   test('a host that closes our stdout does not make it crash', async () => {
-    const { child, exited } = start();
-    child.stdin.write(initialize);
+    const { child, callTool, exited } = await open();
     child.stdout.destroy();
-    child.stdin.write(callTool(2, 'list_sandboxes', {}));
-    expect((await exited).exitCode).toBe(0);
+    void callTool('list_sandboxes', {});
+    expect(await exited).toBe(0);
   });
 
   test('a bad configuration is told by every tool, and the server lives', async () => {

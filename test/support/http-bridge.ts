@@ -4,11 +4,16 @@ import { silentLog } from '../../src/log.ts';
 import { buildServer } from '../../src/mcp/server.ts';
 import { tools } from '../../tools/index.ts';
 import { scriptedSandboxes } from './connect.ts';
+import { createFrameChecker } from './mcp-schema.ts';
 
 export type HttpBridge = { url: string; close(): Promise<void> };
 
-/** The product's server over HTTP, for a conformance suite that speaks nothing else; each request meets a new one. */
+/**
+ * The product's server over HTTP, for a conformance suite that speaks nothing else; each request meets a new one.
+ * Closing it throws when a frame was not valid in the protocol.
+ */
 export async function openHttpBridge(): Promise<HttpBridge> {
+  const checker = createFrameChecker();
   const http = createServer(async (request, response) => {
     const { server } = buildServer({
       tools,
@@ -20,6 +25,12 @@ export async function openHttpBridge(): Promise<HttpBridge> {
       stopping: new AbortController().signal,
     });
     const transport = new StreamableHTTPServerTransport();
+    transport.onmessage = (frame) => checker.check('client', frame);
+    const send = transport.send.bind(transport);
+    transport.send = (frame, options) => {
+      checker.check('server', frame);
+      return send(frame, options);
+    };
     response.once('close', () => void server.close());
     await server.connect(transport);
     await transport.handleRequest(request, response);
@@ -29,10 +40,12 @@ export async function openHttpBridge(): Promise<HttpBridge> {
   const port = typeof address === 'object' ? address?.port : undefined;
   return {
     url: `http://127.0.0.1:${port}/mcp`,
-    close: () =>
-      new Promise((resolve) => {
-        http.close(() => resolve());
+    async close() {
+      await new Promise((resolve) => {
+        http.close(resolve);
         http.closeAllConnections();
-      }),
+      });
+      if (checker.problems.length > 0) throw new Error(checker.problems.join('\n'));
+    },
   };
 }

@@ -17,15 +17,16 @@ export type StdioPipe = {
   stderr(): string;
   /** Frames of the server, in their order. */
   frames: readonly Frame[];
-  /** What was not valid in the protocol, or no frame at all. */
-  problems: readonly string[];
   /** Writes bytes as they are. */
   write(text: string): void;
   /** Writes a valid request; resolves to its answer. */
   ask(method: string, params?: object, id?: string | number): Promise<Frame>;
   callTool(name: string, args: object): Promise<Frame>;
+  /** An empty frame when the server left without an answer. */
   answerTo(id: string | number): Promise<Frame>;
   exited: Promise<number | null>;
+  /** Leaves as a host does; throws when the server ever said anything but valid frames, or warned. */
+  close(): Promise<void>;
 };
 
 /** Starts the built server with bare pipes, for what no client library would send. */
@@ -37,7 +38,13 @@ export async function openStdioPipe({
   protocolVersion?: string | undefined;
 } = {}): Promise<StdioPipe> {
   const child = spawn(builtServer.command, builtServer.args, { env: { ...builtServer.env, ...env } });
-  const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
+  let isGone = false;
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('close', (code) => {
+      isGone = true;
+      resolve(code);
+    });
+  });
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
@@ -61,7 +68,7 @@ export async function openStdioPipe({
 
   const write = (text: string) => void child.stdin.write(text);
   const answerTo = async (id: string | number): Promise<Frame> => {
-    await untilMs(() => answers.has(id));
+    await untilMs(() => answers.has(id) || isGone);
     return answers.get(id) ?? {};
   };
   let lastId = 0;
@@ -82,12 +89,18 @@ export async function openStdioPipe({
     child,
     stderr: () => stderr,
     frames,
-    problems,
     write,
     ask,
     answerTo,
     callTool: (name, args) => ask('tools/call', { name, arguments: args }),
     exited,
+    async close() {
+      child.stdout.resume();
+      child.stdin.end();
+      await exited;
+      if (/Warning|uncaught|unhandled/.test(stderr)) problems.push(stderr);
+      if (problems.length > 0) throw new Error(problems.join('\n'));
+    },
   };
 }
 

@@ -24,6 +24,8 @@ export type StdioSession = {
   call(name: string, args?: Record<string, unknown>, options?: RequestOptions): Promise<CallToolResult>;
   /** `execute_code`, of which only the structured form matters. */
   execute(args: Record<string, unknown>, options?: RequestOptions): Promise<Structured>;
+  stderr(): string;
+  pid(): number;
   close(): Promise<void>;
 };
 
@@ -62,6 +64,8 @@ export async function openStdioSession(env: Readonly<Record<string, string>> = {
   return {
     client,
     call,
+    stderr: () => stderr,
+    pid: () => transport.pid ?? 0,
     execute: async (given, options) =>
       structuredShape.parse((await call('execute_code', given, options)).structuredContent),
     async close() {
