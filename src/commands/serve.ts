@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { readConfig } from '../config.ts';
 import { SandboxFailure } from '../contract/failures.ts';
 import { type EngineOptions, startEngine } from '../engine/engine.ts';
 import { type FaultFile, faultFile } from '../engine/faults.ts';
@@ -21,11 +22,14 @@ Prints one JSON line with its URL and key on stdout.
                 hopx is 100/300/20, and without this nothing is limited
   --faults FILE makes requests fail as the JSON file says; its format is in the README
   --help        this text
+
+LOCAL_ALLOWED_HOSTS in the environment is what sandboxes with internet access may reach.
 `;
 
 type Output = { write(text: string): unknown };
 
 type ServeIo = {
+  env: Readonly<Record<string, string | undefined>>;
   stdout: Output;
   stderr: Output;
   start: typeof startEngine;
@@ -33,6 +37,7 @@ type ServeIo = {
 };
 
 const processIo: ServeIo = {
+  env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
   start: startEngine,
@@ -51,7 +56,7 @@ export async function untilSignal(): Promise<void> {
 export async function runServe(args: readonly string[], io: ServeIo = processIo): Promise<number> {
   let options: ServeOptions;
   try {
-    options = await parseOptions(args);
+    options = await parseOptions(args, io.env);
   } catch (error) {
     io.stderr.write(`${error instanceof Error ? error.message : error}\n\n${usage}`);
     return 2;
@@ -76,10 +81,12 @@ export async function runServe(args: readonly string[], io: ServeIo = processIo)
   }
 }
 
-type ServeOptions = Pick<EngineOptions, 'listen' | 'maxSandboxes' | 'errors' | 'rates' | 'faults'> | 'help';
+type ServeOptions =
+  | Pick<EngineOptions, 'listen' | 'maxSandboxes' | 'errors' | 'rates' | 'faults' | 'allowedHosts'>
+  | 'help';
 
-/** Throws with a sentence for the user where an argument is not valid. */
-async function parseOptions(args: readonly string[]): Promise<ServeOptions> {
+/** Throws with a sentence for the user where an argument or the variable is not valid. */
+async function parseOptions(args: readonly string[], env: ServeIo['env']): Promise<ServeOptions> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -101,7 +108,16 @@ async function parseOptions(args: readonly string[]): Promise<ServeOptions> {
     errors,
     rates: parseRates(values['rate-limits']),
     faults: values.faults === undefined ? undefined : await readFaults(values.faults),
+    allowedHosts: readAllowedHosts(env),
   };
+}
+
+/** The one variable that concerns the engine; a bad one would otherwise leave every host open. */
+function readAllowedHosts(env: ServeIo['env']): readonly string[] | undefined {
+  const { config, problems } = readConfig(env);
+  const bad = problems.find(({ variable }) => variable === 'LOCAL_ALLOWED_HOSTS');
+  if (bad !== undefined) throw new Error(`${bad.variable} ${bad.problem}`);
+  return config.localAllowedHosts;
 }
 
 function parseRates(text: string | undefined): RateFigures | undefined {

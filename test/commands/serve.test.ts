@@ -4,20 +4,30 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { runServe, untilSignal } from '../../src/commands/serve.ts';
 import { SandboxFailure } from '../../src/contract/failures.ts';
-import { startEngine } from '../../src/engine/engine.ts';
+import { type EngineOptions, startEngine } from '../../src/engine/engine.ts';
 import { scriptedLauncher, withResolvers } from '../engine/scripted-launcher.ts';
 
+type Setting = { launcher?: EngineOptions['launcher']; env?: Record<string, string> };
+
 /** Runs the command with its output caught, over sandboxes that are a script. */
-function serve(args: readonly string[], launcher = async () => scriptedLauncher()) {
+function serve(
+  args: readonly string[],
+  { launcher = async () => scriptedLauncher(), env = {} }: Setting = {},
+) {
   const written = { stdout: '', stderr: '' };
+  const started: EngineOptions[] = [];
   const { promise: stopped, resolve: stop } = withResolvers<void>();
   const exitCode = runServe(args, {
     stdout: { write: (text) => (written.stdout += text) },
     stderr: { write: (text) => (written.stderr += text) },
-    start: (options) => startEngine({ ...options, launcher }),
+    env,
+    start(options) {
+      started.push(options);
+      return startEngine({ ...options, launcher });
+    },
     untilStopped: () => stopped,
   });
-  return { written, stop, exitCode };
+  return { written, started, stop, exitCode };
 }
 
 test('prints one JSON line with the URL and the key, and serves until it is stopped', async () => {
@@ -74,9 +84,29 @@ test('a machine that cannot run sandboxes ends it with 1 and the way to mend tha
     message: 'No bwrap.',
     remediation: 'Install it.',
   });
-  const { written, exitCode } = serve([], () => Promise.reject(failure));
+  const { written, exitCode } = serve([], { launcher: () => Promise.reject(failure) });
   expect(await exitCode).toBe(1);
   expect(written).toEqual({ stdout: '', stderr: 'No bwrap.\nInstall it.\n' });
+});
+
+test.each([
+  { given: 'a.example, *.B.example', allowed: ['a.example', '*.b.example'] },
+  { given: '', allowed: undefined },
+])('LOCAL_ALLOWED_HOSTS "$given" lets sandboxes reach $allowed', async ({ given, allowed }) => {
+  const { written, started, stop, exitCode } = serve([], { env: { LOCAL_ALLOWED_HOSTS: given } });
+  await expect.poll(() => written.stdout).toMatch(/\n$/);
+  expect(started.map(({ allowedHosts }) => allowedHosts)).toEqual([allowed]);
+  stop();
+  expect(await exitCode).toBe(0);
+});
+
+test('a LOCAL_ALLOWED_HOSTS that cannot be read ends with 2; what concerns only the MCP server does not', async () => {
+  const env = { LOCAL_ALLOWED_HOSTS: '*', CALL_BUDGET_SECONDS: 'soon' };
+  const { written, started, exitCode } = serve([], { env });
+  expect(await exitCode).toBe(2);
+  expect(written.stderr).toMatch(/^LOCAL_ALLOWED_HOSTS must be host names.*not "\*"\n\nUsage:/);
+  expect(written.stderr).not.toContain('CALL_BUDGET_SECONDS');
+  expect(started).toEqual([]);
 });
 
 test('--rate-limits and --faults do what they say', async () => {

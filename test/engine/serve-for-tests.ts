@@ -12,6 +12,7 @@ export async function serveForTests(args: readonly string[] = [], launcher?: () 
   const stopped = withResolvers<void>();
   let complaints = '';
   const exitCode = runServe(args, {
+    env: {},
     stdout: { write: (text) => announced.resolve(text) },
     stderr: { write: (text) => (complaints += text) },
     start: (options) => startEngine({ ...options, ...(launcher !== undefined && { launcher }) }),
