@@ -27,7 +27,7 @@ if "proxy" in CONFIG:
     from forwarder import Forwarder
 
 # What was imported from there is all that is; code in the sandbox has modules of the same names.
-sys.path[:] = [entry for entry in sys.path if not entry.startswith("/run")]
+sys.path.remove(os.path.dirname(sys.argv[0]))
 
 # Descriptors that the server inherited and passed on would be handed to every program in here.
 for fd in os.listdir("/proc/self/fd") if HAS_PROC else range(3, 4096):

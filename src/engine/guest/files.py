@@ -6,9 +6,9 @@ import os
 import stat
 import time
 
+from places import TMP, WORKSPACE, located, named
 from settings import PIECE
 
-ROOTS = ("/workspace", "/tmp")
 LONGEST_FILE = 64 * 1024 * 1024
 # Open at once; the descriptors are needed for runs.
 OPEN_FILES = 32
@@ -108,7 +108,7 @@ class Files:
         self.agent.send({"event": "data", "id": request["id"], "base64": base64.b64encode(piece).decode()})
 
     def create(self, request):
-        path = "/workspace/.upload-%s" % request["id"].rpartition(":")[2]
+        path = "%s/.upload-%s" % (WORKSPACE, request["id"].rpartition(":")[2])
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self.keep(request, os.open(path, flags, 0o644), 0, path)
         self.done(request)
@@ -182,7 +182,7 @@ class Files:
 
     def remove(self, request):
         # Of a link the link itself goes, not what it leads to.
-        parent, name = os.path.split(os.path.join("/workspace", request["path"]).rstrip("/"))
+        parent, name = os.path.split(located(request["path"]).rstrip("/"))
         path = os.path.join(allowed_path(parent, or_root=True), name)
         if name in ("", ".", ".."):
             raise OSError(errno.EACCES, "the path is not under /workspace or /tmp")
@@ -211,7 +211,7 @@ class Artifacts:
 
     def found(self):
         recent, changed = {}, []
-        for path, status in scan("/workspace"):
+        for path, status in scan(WORKSPACE):
             # Not the time of its content, which anyone can set.
             if stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= self.since:
                 recent[path] = version_of(status)
@@ -221,7 +221,7 @@ class Artifacts:
         if not changed:
             return {}
         changed.sort(reverse=True)
-        shown = [{"path": path, "size": size} for _, path, size in changed[:SHOWN_ARTIFACTS]]
+        shown = [{"path": named(path), "size": size} for _, path, size in changed[:SHOWN_ARTIFACTS]]
         return {"artifacts": shown, **({"artifactsTotal": len(changed)} if len(changed) > len(shown) else {})}
 
     @staticmethod
@@ -272,8 +272,8 @@ def open_regular(path):
 
 
 def allowed_path(path, or_root=False):
-    real = os.path.realpath(os.path.join("/workspace", path))
-    if not any(real.startswith(root + "/") or (or_root and real == root) for root in ROOTS):
+    real = os.path.realpath(located(path))
+    if not any(real.startswith(root + "/") or (or_root and real == root) for root in (WORKSPACE, TMP)):
         raise OSError(errno.EACCES, "the path is not under /workspace or /tmp")
     return real
 

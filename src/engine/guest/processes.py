@@ -9,7 +9,18 @@ import time
 
 from settings import CONFIG
 
-HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+def can_read(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+        return True
+    except OSError:
+        return False
+
+
+# Whether it tells of processes; it may be there and closed to this one.
+HAS_PROC = can_read("/proc/self/stat")
 
 
 def load_libc():
@@ -109,13 +120,10 @@ class Supervisors:
             time.sleep(0.001)
 
     def kill_everything(self):
-        """Kills all but this process, which is PID 1, and takes leave of them; needs no /proc."""
-        send_signal(-1, signal.SIGKILL)
+        """Kills all but this process and takes leave of them, as they all become its children; needs no /proc."""
         for _ in range(500):
-            self.reap()
-            try:
-                os.kill(-1, 0)
-            except ProcessLookupError:
+            send_signal(-1, signal.SIGKILL)
+            if self.reap():
                 break
             time.sleep(0.001)
 
@@ -128,14 +136,15 @@ class Supervisors:
         return found
 
     def reap(self):
+        """Takes leave of those that ended; true once there is no child any more."""
         try:
             while True:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    return False
                 self.pids.discard(pid)
         except ChildProcessError:
-            pass
+            return True
 
 
 class Supervisor:

@@ -8,6 +8,7 @@ import signal
 from files import Artifacts, remove_tree
 from kernel import Kernel
 from output import Stream, open_pipe
+from places import TMP, WORKSPACE, located, named
 from processes import HAS_PROC, Supervisor, Supervisors, send_signal, start_program, start_ticks
 from settings import CONFIG
 
@@ -16,7 +17,7 @@ DROPPED_STREAMS = 64
 # What runs leave in files: a few of them, and together no more than one run may with its two streams.
 SPILLED_RUNS = 4
 SPILLED_BYTES = 2 * CONFIG["spillBytes"]
-SPILL_ROOT = "/tmp/.hopx"
+SPILL_ROOT = TMP + "/.hopx"
 # A code string longer than this does not fit into one argument of execve (128 KiB).
 LONGEST_ARGUMENT = 96 * 1024
 
@@ -55,9 +56,9 @@ class Runs:
     def start(self, request):
         run = Run(request)
         if "workdir" in request:
-            request["workdir"] = os.path.join("/workspace", request["workdir"])
+            request["workdir"] = located(request["workdir"])
             if not os.path.isdir(request["workdir"]):
-                why = "workdir is not a directory in the sandbox: " + request["workdir"]
+                why = "workdir is not a directory in the sandbox: " + named(request["workdir"])
                 self.agent.fail(run.id, "INVALID_REQUEST", why)
                 return
         ends = [open_pipe(), open_pipe()]
@@ -121,7 +122,7 @@ class Runs:
             else:
                 argv.append(self.store_code(run, code))
         environment = {**os.environ, **request["env"]}
-        workdir = request.get("workdir", "/workspace")
+        workdir = request.get("workdir", WORKSPACE)
         try:
             start = lambda: start_program(argv, environment, workdir, (stdin, *writers))
             run.supervisor = Supervisor(self.supervisors, start, lambda code: self.end(run, code))

@@ -8,6 +8,7 @@ import signal
 import struct
 import termios
 
+from places import WORKSPACE
 from processes import Supervisor, reset_signals
 from settings import CHUNK
 
@@ -151,7 +152,7 @@ def start_shell(fd, environment):
             fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
             for target in (0, 1, 2):
                 os.dup2(fd, target)
-            os.chdir("/workspace")
+            os.chdir(WORKSPACE)
             reset_signals()
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

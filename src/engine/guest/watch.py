@@ -6,6 +6,7 @@ import stat
 import time
 
 from files import allowed_path, scan
+from places import named
 
 WATCH_SECONDS = 0.2
 # Each costs a look at up to 5,000 files a round.
@@ -45,7 +46,7 @@ class Watches:
             changes += [(name, "created") for name in now.keys() - before.keys()]
             changes += [(name, "modified") for name in now.keys() & before.keys() if now[name] != before[name]]
             for name, change in sorted(changes)[:MOST_CHANGES]:
-                self.agent.send({"event": "change", "id": watch_id, "path": name, "change": change})
+                self.agent.send({"event": "change", "id": watch_id, "path": named(name), "change": change})
 
 
 def look_at(path):

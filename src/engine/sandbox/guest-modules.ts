@@ -8,6 +8,7 @@ export const guestModules = [
   'kernel',
   'namespaces',
   'output',
+  'places',
   'processes',
   'runs',
   'session',
