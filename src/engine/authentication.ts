@@ -18,7 +18,7 @@ export function requireApiKey(apiKey: string): MiddlewareHandler<ApiEnv> {
 /** Lets through who has a sandbox's token, and notes which sandbox it is. */
 export function requireToken(tokens: Pick<Tokens, 'verify'>): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
-    const { authorization } = c.req.header();
+    const authorization = c.req.header('authorization');
     c.set('sandboxId', await verifiedSandbox(tokens, authorization, c.req.param('sandboxId')));
     await next();
   };

@@ -13,7 +13,11 @@ export function injectFaults(faults: Faults): MiddlewareHandler<ApiEnv> {
       await sleep(fault.delay_ms, undefined, { ref: false, signal: c.req.raw.signal });
     }
     if (!('when' in fault) || fault.when === 'after') await next();
-    if (fault.action !== 'delay') c.res = await spoiled(c, fault);
+    if (fault.action === 'delay') return undefined;
+    const answer = await spoiled(c, fault);
+    // Else Hono would make a new answer of both, which nobody could tell from one that is still to be sent.
+    if (answer === RESPONSE_ALREADY_SENT) c.res = undefined;
+    c.res = answer;
     return undefined;
   };
 }

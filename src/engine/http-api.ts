@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { type Context, Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import type { Log } from '../log.ts';
@@ -93,5 +93,5 @@ function noteMetrics(
 
 /** HopX's form (hopx-api §4). */
 function newRequestId(nowMs: number): string {
-  return `req_${Math.floor(nowMs / 1000)}_${randomBytes(8).toString('hex')}`;
+  return `req_${Math.floor(nowMs / 1000)}_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
 }

@@ -20,24 +20,20 @@ export async function streamLines(
   run: (options: RunOptions) => Promise<{ body: Readonly<Record<string, unknown>> }>,
 ): Promise<Response> {
   const requestId = c.get('requestId');
-  const gone = new AbortController();
-  const lines = createLines(() => gone.abort());
+  const lines = createLines();
   const leftBytes = { stdout: MAX_LIVE_BYTES, stderr: MAX_LIVE_BYTES };
   const onOutput = (stream: OutputStream, text: string) => {
     if (leftBytes[stream] <= 0) return;
     leftBytes[stream] -= Buffer.byteLength(text);
     if (leftBytes[stream] >= 0) lines.send({ type: stream, data: text });
   };
-  const signal = AbortSignal.any([c.req.raw.signal, gone.signal]);
 
-  const running = run({ signal, onOutput });
+  const running = run({ signal: c.req.raw.signal, onOutput });
   if (c.req.header('accept')?.includes('application/json') === true) {
     const whole = await within(PATIENCE_MS, running);
-    if (whole !== undefined) {
-      lines.end();
-      return reply(c, whole.body, 200);
-    }
+    if (whole !== undefined) return reply(c, whole.body, 200);
   }
+  const readable = lines.open();
   const finished = running
     .then(({ body }) => lines.send({ ...body, request_id: requestId, type: 'result' }))
     .catch((failure: unknown) => {
@@ -46,7 +42,7 @@ export async function streamLines(
     })
     .finally(() => lines.end());
   await Promise.race([lines.begun, finished]);
-  return c.body(lines.readable, 200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
+  return c.body(readable, 200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
 }
 
 /** What comes in time; undefined when it does not. */
@@ -62,36 +58,42 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** A body that is written line by line, and pings in between; `onCancel` hears that nobody reads it any more. */
-function createLines(onCancel: () => void) {
+/** A body that is written line by line; once it is open, and until it is ended, it pings in between. */
+function createLines() {
+  const early: Buffer[] = [];
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let pings: NodeJS.Timeout | undefined;
   let hasBegun = false;
   let begin = () => {};
   const begun = new Promise<void>((resolve) => {
     begin = resolve;
   });
-  const readable = new ReadableStream<Uint8Array>({
-    start(given) {
-      controller = given;
-    },
-    cancel() {
-      controller = undefined;
-      onCancel();
-    },
-  });
   const send = (line: Readonly<Record<string, unknown>>) => {
-    controller?.enqueue(Buffer.from(`${JSON.stringify(line)}\n`));
-    pings.refresh();
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+    if (pings === undefined) early.push(bytes);
+    else controller?.enqueue(bytes);
+    pings?.refresh();
     hasBegun = true;
     begin();
   };
-  const pings = setInterval(() => send({ type: 'ping' }), PING_MS).unref();
   return {
-    readable,
     /** Resolves with the first line. */
     begun,
     haveBegun: () => hasBegun,
     send,
+    open() {
+      pings = setInterval(() => send({ type: 'ping' }), PING_MS).unref();
+      return new ReadableStream<Uint8Array>({
+        start(given) {
+          controller = given;
+          for (const bytes of early.splice(0)) given.enqueue(bytes);
+        },
+        // Whoever reads no more has closed the connection, which the run hears of by itself.
+        cancel() {
+          controller = undefined;
+        },
+      });
+    },
     end() {
       clearInterval(pings);
       controller?.close();
