@@ -14,17 +14,21 @@ export function createRedactor(secrets: readonly string[] = []): Redactor {
   const isLong = (secret: string) => secret.length >= MIN_SECRET_LENGTH;
   const lasting = secrets.filter(isLong);
   const added = new Set<string>();
+  /** The longest first: a secret that begins with another one would keep its end. */
+  let known: readonly string[] | undefined;
   return {
     add(secret) {
       if (isLong(secret)) added.add(secret);
       const [oldest] = added;
       if (added.size > MAX_ADDED && oldest !== undefined) added.delete(oldest);
+      known = undefined;
     },
     redact(text) {
+      known ??= [...lasting, ...added].sort((a, b) => b.length - a.length);
       let clean = text;
-      // The longest first: a secret that begins with another one would keep its end.
-      const known = [...lasting, ...added].sort((a, b) => b.length - a.length);
-      for (const secret of known) clean = clean.replaceAll(secret, '[redacted]');
+      // Most texts of a result are shorter than a token.
+      for (const secret of known)
+        if (secret.length <= clean.length) clean = clean.replaceAll(secret, '[redacted]');
       for (const shape of SHAPES) clean = clean.replace(shape, '[redacted]');
       return clean;
     },

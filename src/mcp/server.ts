@@ -61,7 +61,12 @@ export function buildServer({
   );
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
   let listed: ListedTool[] | undefined;
-  let inFlight = 0;
+  // Not AbortSignal.any: Node 20 keeps a note of each call on the lasting signal, and takes three times as long.
+  const inFlight = new Set<AbortController>();
+  const stopAll = () => {
+    for (const call of inFlight) call.abort();
+  };
+  stopping.addEventListener('abort', stopAll, { once: true });
 
   // Made on first demand: a host that only looks whether the server starts need not wait for it.
   server.setRequestHandler(ListToolsRequestSchema, () => {
@@ -79,19 +84,23 @@ export function buildServer({
       );
     }
     const startedMs = now();
+    const leaving = new AbortController();
+    const leave = () => leaving.abort();
+    if (extra.signal.aborted || stopping.aborted) leave();
+    extra.signal.addEventListener('abort', leave, { once: true });
     const progress = createProgress(params._meta?.progressToken, extra.sendNotification, now);
     const call: Call = {
-      signal: AbortSignal.any([extra.signal, stopping]),
+      signal: leaving.signal,
       deadlineMs: startedMs + callBudgetMs,
       isHeard: params._meta?.progressToken !== undefined,
       progress: (message) => progress(redact(message)),
       stats: { attempts: 0, queuedMs: 0 },
     };
-    inFlight += 1;
+    inFlight.add(leaving);
     try {
       return clean(await answer(tool, params.arguments ?? {}, call, startedMs));
     } finally {
-      inFlight -= 1;
+      inFlight.delete(leaving);
     }
   });
 
@@ -113,7 +122,7 @@ export function buildServer({
 
   const clean = (result: CallToolResult): CallToolResult => redactDeep(result, redact);
 
-  return { server, inFlight: () => inFlight };
+  return { server, inFlight: () => inFlight.size };
 }
 
 function listTool(tool: Tool): ListedTool {
@@ -177,16 +186,17 @@ function redactDeep(result: CallToolResult, redact: (text: string) => string): C
   const walk = (value: unknown): unknown => {
     if (typeof value === 'string') return redact(value);
     if (Array.isArray(value)) return value.map(walk);
-    if (value === null || typeof value !== 'object') return value;
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, walk(inner)]));
+    return value === null || typeof value !== 'object' ? value : walkAll(value);
   };
+  const walkAll = (fields: object) =>
+    Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, walk(value)]));
   return {
     ...result,
     content: result.content.map((block) =>
       block.type === 'text' ? { ...block, text: redact(block.text) } : block,
     ),
     ...(result.structuredContent !== undefined && {
-      structuredContent: z.record(z.string(), z.unknown()).parse(walk(result.structuredContent)),
+      structuredContent: walkAll(result.structuredContent),
     }),
   };
 }
