@@ -48,8 +48,12 @@ async function run(sandbox: LocalSandbox, language: (typeof languages)[number]):
 async function spawnRaw(): Promise<void> {
   for (const language of languages) {
     const [file, flag] = raw[language];
-    for (let round = 0; round < 30; round += 1)
-      await time(`raw ${language}`, () => spawnSync(file, [flag, printOne[language]]));
+    // With a socket as stdin, which a pipe of Node's is, Bash takes itself for a remote login and reads ~/.bashrc.
+    for (let round = 0; round < 30; round += 1) {
+      await time(`raw ${language}`, () =>
+        spawnSync(file, [flag, printOne[language]], { stdio: ['ignore', 'pipe', 'pipe'] }),
+      );
+    }
   }
 }
 
