@@ -5,6 +5,9 @@ import { failures, type NextStep, type Outcome, type SandboxFailure } from '../c
 import type { Image } from '../contract/results.ts';
 import { boundOutput } from '../sandboxes/bounded-output.ts';
 
+/** Takes the secrets out of a text. */
+type Redact = (text: string) => string;
+
 export type CallFacts = { attempts: number; queued_ms: number; elapsed_ms: number };
 
 /** Hosts cut the text of an error at about 11,000 characters (mcp-hosts §6). */
@@ -20,9 +23,9 @@ const whatHappened: Record<Outcome, string> = {
 };
 
 /** What a tool answers, in both forms; images take the place of the structured one. */
-export function renderAnswer(answer: Answer, facts: CallFacts, at: Date): CallToolResult {
+export function renderAnswer(answer: Answer, facts: CallFacts, at: Date, redact: Redact): CallToolResult {
   const { failure, images = [], payload } = answer;
-  if (failure !== undefined) return renderFailure(failure, facts, at, answer);
+  if (failure !== undefined) return renderFailure(failure, facts, at, redact, answer);
   const text = boundOutput(answer.text, MAX_TEXT_CHARS).shown;
   if (images.length === 0) return result(text, { ...payload, call: facts });
   // Several hosts show the model nothing but structuredContent where there is one, and drop the images.
@@ -35,9 +38,10 @@ export function renderFailure(
   failure: SandboxFailure,
   facts: CallFacts,
   at: Date,
+  redact: Redact,
   beside?: Answer,
 ): CallToolResult {
-  const report = reportOf(failure, facts, at);
+  const report = reportOf(failure, facts, at, redact);
   const lines = [
     `${report.code}: ${report.message}`,
     `What happened: ${whatHappened[report.outcome]}`,
@@ -74,8 +78,10 @@ function result(text: string, structuredContent: Record<string, unknown>) {
   return { content: [{ type: 'text' as const, text }], structuredContent };
 }
 
-function reportOf({ code, facts, message }: SandboxFailure, call: CallFacts, at: Date) {
+function reportOf({ code, facts, message }: SandboxFailure, call: CallFacts, at: Date, redact: Redact) {
   const row = failures[code];
+  // Before it is cut: half a secret is not recognised.
+  const quote = (text: string) => oneLine(redact(text));
   const quoted = facts.upstreamText === undefined ? '' : quote(facts.upstreamText);
   const retryAfter = facts.retryAfterSeconds;
   const upstreamCode = facts.upstreamCode === code ? undefined : facts.upstreamCode;
@@ -109,7 +115,7 @@ function fill(step: NextStep, sandboxId: string | undefined): NextStep[] {
 }
 
 /** Foreign text may hold instructions: one short line without quotes or control characters reads as a quotation. */
-function quote(text: string): string {
+function oneLine(text: string): string {
   const line = text
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
     .replaceAll('"', "'")

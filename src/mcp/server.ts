@@ -114,9 +114,9 @@ export function buildServer({
     try {
       if (problem !== undefined) throw problem;
       const answered = await tool.run(parseInput(tool, given), sandboxes, call);
-      return renderAnswer(answered, facts(), clock());
+      return renderAnswer(answered, facts(), clock(), redact);
     } catch (error) {
-      return renderFailure(expected(error, log), facts(), clock());
+      return renderFailure(expected(error, log), facts(), clock(), redact);
     }
   };
 

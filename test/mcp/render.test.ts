@@ -5,6 +5,7 @@ import { callFacts, renderAnswer, renderFailure } from '../../src/mcp/render.ts'
 
 const cost = { attempts: 2, queued_ms: 30, elapsed_ms: 412 };
 const at = new Date(0);
+const keep = (text: string) => text;
 const timestamp = '1970-01-01T00:00:00.000Z';
 
 const report = z.strictObject({
@@ -37,7 +38,7 @@ const failed = z.looseObject({
 
 function render(code: keyof typeof failures, facts: FailureFacts = {}) {
   const { content, structuredContent } = failed.parse(
-    renderFailure(new SandboxFailure(code, facts), cost, at),
+    renderFailure(new SandboxFailure(code, facts), cost, at, keep),
   );
   return { text: content[0].text, ...structuredContent };
 }
@@ -85,7 +86,7 @@ describe('a failure', () => {
     ],
   ];
   test.each(cases)('%s reads', (_says, failure, text) => {
-    expect(renderFailure(failure, cost, at).content).toEqual([{ type: 'text', text }]);
+    expect(renderFailure(failure, cost, at, keep).content).toEqual([{ type: 'text', text }]);
   });
 
   test.each(failureCodes())('%s says the same in both forms', (code) => {
@@ -174,6 +175,7 @@ describe('a failed run', () => {
       { payload: { execution }, text: 'stdout:\nkept', failure },
       cost,
       at,
+      keep,
     );
     expect(structuredContent).toMatchObject({
       execution,
@@ -187,7 +189,7 @@ describe('a failed run', () => {
 
   test('stays within 8,000 characters, its end kept', () => {
     const text = `${'x'.repeat(50_000)}the end`;
-    const { content } = renderAnswer({ payload: { execution }, text, failure }, cost, at);
+    const { content } = renderAnswer({ payload: { execution }, text, failure }, cost, at, keep);
     const [block] = z.array(z.object({ text: z.string() })).parse(content);
     expect(block?.text.length).toBeLessThanOrEqual(8_000);
     expect(block?.text).toMatch(/^CODE_EXECUTION_ERROR: [\s\S]*characters left out[\s\S]*the end$/);
@@ -195,14 +197,14 @@ describe('a failed run', () => {
 
   test('keeps its images', () => {
     const images = [{ mediaType: 'image/png', base64: 'aGk=' }];
-    const { content } = renderAnswer({ payload: { execution }, text: '', images, failure }, cost, at);
+    const { content } = renderAnswer({ payload: { execution }, text: '', images, failure }, cost, at, keep);
     expect(content).toMatchObject([{ type: 'text' }, { type: 'image', data: 'aGk=', mimeType: 'image/png' }]);
   });
 });
 
 describe('an answer', () => {
   test('has both forms', () => {
-    expect(renderAnswer({ payload: { deletion: {} }, text: 'Deleted.' }, cost, at)).toEqual({
+    expect(renderAnswer({ payload: { deletion: {} }, text: 'Deleted.' }, cost, at, keep)).toEqual({
       content: [{ type: 'text', text: 'Deleted.' }],
       structuredContent: { deletion: {}, call: cost },
     });
@@ -213,7 +215,7 @@ describe('an answer', () => {
       { mediaType: 'image/png', base64: 'aGk=' },
       { mediaType: 'image/png', base64: 'aG8=' },
     ];
-    expect(renderAnswer({ payload: { execution: {} }, text: 'Ran.', images }, cost, at)).toEqual({
+    expect(renderAnswer({ payload: { execution: {} }, text: 'Ran.', images }, cost, at, keep)).toEqual({
       content: [
         { type: 'text', text: 'Ran.\ncall: attempts=2 queued_ms=30 elapsed_ms=412' },
         { type: 'image', data: 'aGk=', mimeType: 'image/png' },
@@ -223,7 +225,7 @@ describe('an answer', () => {
   });
 
   test('has a text of bounded length', () => {
-    const { content } = renderAnswer({ payload: {}, text: 'x'.repeat(100_000) }, cost, at);
+    const { content } = renderAnswer({ payload: {}, text: 'x'.repeat(100_000) }, cost, at, keep);
     expect(JSON.stringify(content).length).toBeLessThan(15_000);
   });
 });
