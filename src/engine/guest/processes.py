@@ -9,6 +9,9 @@ import time
 
 from settings import CONFIG
 
+AGENT = os.getpid()
+if AGENT != 1:
+    from shield import shield
 
 
 def can_read(path):
@@ -201,6 +204,8 @@ def supervise(start, status_write):
     try:
         reset_signals()
         prctl(PR_SET_CHILD_SUBREAPER, 1)
+        if AGENT != 1:
+            shield(AGENT, LIBC)
         main = start()
         os.write(status_write, struct.pack("i", main))
         null = os.open("/dev/null", os.O_RDWR)

@@ -8,8 +8,8 @@ import type { Limits } from './limits.ts';
 
 /** One way of making a sandbox. */
 export type Rung = {
-  /** Python makes the same namespaces itself, of the same options. */
-  madeBy: 'bubblewrap' | 'python';
+  /** Python makes the same namespaces itself, of the same options; Landlock does without any. */
+  madeBy: 'bubblewrap' | 'python' | 'landlock';
   /** A user namespace of its own; without it bubblewrap needs root, and keeps just enough to drop it. */
   userNamespace: boolean;
   /** A /proc of its own; containers that mask theirs refuse it. */
@@ -29,6 +29,7 @@ export const rungs: readonly Rung[] = [
   { madeBy: 'python', userNamespace: true, proc: false, weaker: noProc },
   { madeBy: 'bubblewrap', userNamespace: false, proc: true, weaker: noUserNamespace },
   { madeBy: 'bubblewrap', userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
+  { madeBy: 'landlock', userNamespace: false, proc: false, weaker: '' },
 ];
 
 /** An installed bubblewrap, and which of the newer options it knows. */
@@ -57,7 +58,7 @@ const GUEST = '/run/agent';
 /** What the command line takes as descriptors: the first of these is 3 of the child's `stdio`, and so on. */
 export const handedFiles = ['seccomp', 'passwd', 'group', 'hosts'] as const;
 export const handedNames = [...guestModules, ...handedFiles] as const;
-const descriptorOf = (name: (typeof handedNames)[number]) => `${3 + handedNames.indexOf(name)}`;
+export const descriptorOf = (name: (typeof handedNames)[number]) => `${3 + handedNames.indexOf(name)}`;
 
 /** Who the sandbox's user is inside, where there is a user namespace to say so. */
 export const INSIDE_UID = 1000;
@@ -69,8 +70,11 @@ export const insideFiles = {
   hosts: '127.0.0.1 localhost sandbox\n::1 localhost\n',
 } as const;
 
+/** Of the system, beside /usr; links into it on most systems. */
+export const systemDirectories = ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
+
 // What libraries read of /etc on an ordinary machine, and nothing that says whose machine it is.
-const etc = [
+export const etc = [
   'alternatives',
   'ca-certificates',
   'ca-certificates.conf',
@@ -100,23 +104,23 @@ const proxyEnvironment = {
   NODE_USE_ENV_PROXY: '1',
 };
 
-const environment = (searchPath: readonly string[]) => ({
+export const environment = (searchPath: readonly string[], workspace = '/workspace', tmp = '/tmp') => ({
   PATH: searchPath.join(':'),
-  HOME: '/workspace',
+  HOME: workspace,
   USER: 'sandbox',
   LOGNAME: 'sandbox',
   SHELL: '/bin/bash',
   LANG: 'C.UTF-8',
-  TMPDIR: '/tmp',
+  TMPDIR: tmp,
   MPLBACKEND: 'Agg',
-  MPLCONFIGDIR: '/tmp/.matplotlib',
+  MPLCONFIGDIR: `${tmp}/.matplotlib`,
   // Python would otherwise guess the machine's locale anew; pip would refuse to install for the user.
   PYTHONUTF8: '1',
   PIP_USER: '1',
   PIP_BREAK_SYSTEM_PACKAGES: '1',
-  NPM_CONFIG_CACHE: '/tmp/.npm',
-  GOCACHE: '/tmp/.go-build',
-  GOPATH: '/workspace/go',
+  NPM_CONFIG_CACHE: `${tmp}/.npm`,
+  GOCACHE: `${tmp}/.go-build`,
+  GOPATH: `${workspace}/go`,
   GOFLAGS: '-buildvcs=false',
   GOTOOLCHAIN: 'local',
 });
@@ -153,7 +157,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...(rung.userNamespace ? insideUserNamespace : withoutUserNamespace),
     ...(rung.userNamespace && bubblewrap.disableUserns ? ['--disable-userns'] : []),
     ...['--ro-bind', '/usr', '/usr'],
-    ...['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap(mergedOrOwn),
+    ...systemDirectories.flatMap(mergedOrOwn),
     ...directory('/etc'),
     ...etc.map((name) => `/etc/${name}`).flatMap((file) => (existsSync(file) ? readOnly(file) : [])),
     ...data('passwd', '/etc/passwd'),

@@ -6,6 +6,7 @@ export const guestModules = [
   'files',
   'forwarder',
   'kernel',
+  'landlock',
   'namespaces',
   'output',
   'places',
@@ -13,6 +14,7 @@ export const guestModules = [
   'runs',
   'session',
   'settings',
+  'shield',
   'terminal',
   'watch',
 ] as const;

@@ -114,6 +114,7 @@ export function findGo(machine: Machine): string | undefined {
 export function commandsOf(
   { node, goRoot }: Interpreters,
   memoryBytes: number,
+  nodeInside = `${TOOLS}/node`,
 ): Partial<Record<Language, readonly string[]>> {
   // V8's own limit ends a program with a readable error before RLIMIT_DATA does; stacks of threads count there too.
   const heapMegabytes = Math.floor((memoryBytes * 0.5) / 1024 / 1024);
@@ -121,7 +122,7 @@ export function commandsOf(
     bash: ['/bin/bash'],
     ...(node !== undefined && {
       javascript: [
-        `${TOOLS}/node`,
+        nodeInside,
         `--max-old-space-size=${heapMegabytes}`,
         '--disable-warning=MODULE_TYPELESS_PACKAGE_JSON',
         '-',

@@ -15,7 +15,7 @@ export async function firstThatWorks(
 ) {
   let complaint = '';
   for (const rung of rungs) {
-    if (!rung.userNamespace && machine.uid !== 0) continue;
+    if (rung.madeBy === 'bubblewrap' && !rung.userNamespace && machine.uid !== 0) continue;
     try {
       const sandbox = await start(rung);
       const languages = await workingLanguages(sandbox).finally(() => sandbox.destroy());

@@ -17,11 +17,13 @@ import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
 import { firstThatWorks } from './ladder.ts';
+import { LANDLOCK_PREFIX, landlockCommand, landlockIsolation } from './landlock.ts';
+import { reapLeftovers } from './leftovers.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
-import { copyNode, reapNodeCopies } from './node-copy.ts';
-import { findProgram, packageMissing, platformUnsupported } from './remedies.ts';
+import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
+import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
@@ -77,7 +79,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const python = await findPython(machine, readGuestModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
-  reapNodeCopies();
+  for (const prefix of [NODE_COPY_PREFIX, LANDLOCK_PREFIX]) reapLeftovers(prefix);
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };
@@ -102,24 +104,29 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
         ...(proxySocket !== undefined && { proxy: insideProxy }),
       }),
     };
-    const guest = await startGuest({
-      ...(rung.madeBy === 'python' || bwrap === undefined
+    const inLandlock =
+      rung.madeBy === 'landlock'
+        ? landlockCommand({ machine, architecture, interpreters, limits, uid, agentConfig })
+        : undefined;
+    const byBubblewrap =
+      rung.madeBy === 'python' || bwrap === undefined
         ? { file: python.executable, args: pythonArguments({ ...command, bubblewrap: ownMaker }) }
-        : { file: bwrap, args: bubblewrapArguments(command) }),
+        : { file: bwrap, args: bubblewrapArguments(command) };
+    const guest = await startGuest({
+      ...(inLandlock?.command ?? byBubblewrap),
       uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
       files,
+      isGuard: inLandlock !== undefined,
     }).catch((cause) => {
       throw notStarted(String(cause), cause);
     });
     const { rootPid, agentPid } = guest;
-    const watch = (hooks: { onAgentOverLimit(): void }) =>
-      createWatchdog({
-        rootPid,
-        agentPid,
-        limitBytes: limits.memoryBytes,
-        maxFiles: limits.files,
-        ...hooks,
-      });
+    const watch = (hooks: { onAgentOverLimit(): void }) => {
+      const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, ...hooks };
+      if (inLandlock === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
+      return inLandlock.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
+    };
+    void guest.exited.then(() => inLandlock?.remove());
     const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
@@ -140,7 +147,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   };
   try {
     const { rung, languages } = await firstThatWorks(
-      (options.rungs ?? rungs).filter(({ madeBy }) => madeBy === 'python' || bwrap !== undefined),
+      (options.rungs ?? rungs).filter(({ madeBy }) => madeBy !== 'bubblewrap' || bwrap !== undefined),
       machine,
       start,
     ).catch((failure: unknown) => {
@@ -156,11 +163,15 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     pool = opened;
     log.debug('launcher opened', { bubblewrap, python: python.executable, rung, languages });
     return {
-      isolation: `${isolationBy(rung.madeBy)}${weaknesses.join('')}.`,
+      isolation:
+        rung.madeBy === 'landlock'
+          ? landlockIsolation(machine)
+          : `${isolationBy(rung.madeBy)}${weaknesses.join('')}.`,
       languages,
       close,
       async launch({ internetAccess }) {
         if (!internetAccess) return opened.take();
+        if (rung.madeBy === 'landlock') throw noInternet(machine);
         proxy ??= openProxy({ allowedHosts: options.allowedHosts });
         return start(rung, (await proxy).socketPath);
       },

@@ -60,6 +60,15 @@ export function sandboxRefused(machine: Machine, stderr: string): SandboxFailure
   return unavailable(message, 'Ask the user to allow unprivileged user namespaces for /usr/bin/bwrap,');
 }
 
+/** What only a network namespace makes safe. */
+export function noInternet(machine: Machine): SandboxFailure {
+  const { remediation = '' } = sandboxRefused(machine, '').facts;
+  const message =
+    'internet_access: sandboxes have no network on this machine, as it refuses namespaces. ' +
+    `Leave it out. To have it: ${remediation}`;
+  return new SandboxFailure('INVALID_REQUEST', { message });
+}
+
 /** Where a program is on PATH. */
 export function findProgram(machine: Machine, name: string): string | undefined {
   return machine.searchPath.map((directory) => path.join(directory, name)).find((file) => existsSync(file));

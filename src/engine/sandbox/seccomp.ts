@@ -1,4 +1,10 @@
-import { deniedSyscalls, NEWEST_KNOWN_SYSCALL, screenedSyscalls } from './syscalls.ts';
+import {
+  type Denied,
+  deniedSyscalls,
+  NEWEST_KNOWN_SYSCALL,
+  type Screened,
+  screenedSyscalls,
+} from './syscalls.ts';
 
 /** The two machines whose system calls the filter knows. */
 export type Architecture = 'x64' | 'arm64';
@@ -13,6 +19,9 @@ export const verdicts = {
   EPERM: 0x00050001,
   EAFNOSUPPORT: 0x00050061,
   ENOSYS: 0x00050026,
+  EOPNOTSUPP: 0x0005005f,
+  // Answers that it was done, and does nothing.
+  pretended: 0x00050000,
 } as const;
 
 // Offsets into struct seccomp_data; arguments are read by their low word, which is all that these calls use.
@@ -29,8 +38,14 @@ const ifGreater = (value: number, yes: number, no: number): Instruction => [0x25
 const ifAnyBit = (bits: number, yes: number, no: number): Instruction => [0x45, yes, no, bits];
 const end = (verdict: number): Instruction => [0x06, 0, 0, verdict];
 
+/** What a sandbox needs denied beyond the list that all of them share. */
+export type MoreDenied = { denied: readonly Denied[]; screened: readonly Screened[] };
+
 /** The deny-list as classic BPF, in the bytes that `bwrap --seccomp` reads (an array of struct sock_filter). */
-export function seccompFilter(architecture: Architecture): Uint8Array<ArrayBuffer> {
+export function seccompFilter(
+  architecture: Architecture,
+  more: MoreDenied = { denied: [], screened: [] },
+): Uint8Array<ArrayBuffer> {
   const numberOf = <T>([x64, arm64]: readonly [number, T]) => (architecture === 'x64' ? x64 : arm64);
   const program: Instruction[] = [
     load(ARCHITECTURE),
@@ -41,34 +56,32 @@ export function seccompFilter(architecture: Architecture): Uint8Array<ArrayBuffe
     ifGreater(NEWEST_KNOWN_SYSCALL, 0, 1),
     end(verdicts.ENOSYS),
   ];
-  for (const { verdict, calls } of deniedSyscalls) {
+  for (const { verdict, calls } of [...more.denied, ...deniedSyscalls]) {
     for (const numbers of Object.values(calls)) {
       const number = numberOf(numbers);
       if (number !== null) program.push(ifEqual(number, 0, 1), end(verdicts[verdict]));
     }
   }
-  for (const screen of screenedSyscalls) {
+  for (const screen of [...screenedSyscalls, ...more.screened]) {
     const tests = screenInstructions(screen);
-    program.push(ifEqual(numberOf(screen.numbers), 0, tests.length), ...tests);
+    program.push(load(NUMBER), ifEqual(numberOf(screen.numbers), 0, tests.length), ...tests);
   }
   program.push(end(verdicts.allow));
   return encode(program);
 }
 
-function screenInstructions(screen: (typeof screenedSyscalls)[number]): Instruction[] {
+/** Ends at the refusal, or goes on behind it. */
+function screenInstructions(screen: Screened): Instruction[] {
   const refusal = end(verdicts[screen.verdict]);
-  if ('deniedBits' in screen) {
-    return [load(argument(screen.argument)), ifAnyBit(screen.deniedBits, 0, 1), refusal, end(verdicts.allow)];
+  const judged = load(argument(screen.argument));
+  if ('deniedBits' in screen) return [judged, ifAnyBit(screen.deniedBits, 0, 1), refusal];
+  if ('denied' in screen) {
+    const last = screen.denied.length - 1;
+    const tests = screen.denied.map((value, index) => ifEqual(value, last - index, index === last ? 1 : 0));
+    return [judged, ...tests, refusal];
   }
-  const values = 'denied' in screen ? screen.denied : screen.allowed;
-  const [listed, unlisted] =
-    'denied' in screen ? [refusal, end(verdicts.allow)] : [end(verdicts.allow), refusal];
-  return [
-    load(argument(screen.argument)),
-    ...values.map((value, index) => ifEqual(value, values.length - index, 0)),
-    unlisted,
-    listed,
-  ];
+  const tests = screen.allowed.map((value, index) => ifEqual(value, screen.allowed.length - index, 0));
+  return [judged, ...tests, refusal];
 }
 
 function encode(program: readonly Instruction[]): Uint8Array<ArrayBuffer> {

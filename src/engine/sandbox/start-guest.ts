@@ -20,15 +20,19 @@ type Command = {
   uid: number | undefined;
   /** Handed over as descriptors 3, 4, … */
   files: readonly HandedFile[];
+  /** Whether what is started ends the whole sandbox by itself once it is told to, and clears up. */
+  isGuard: boolean;
 };
 
 /** Enough for bubblewrap's one line and a traceback of the agent. */
 const MAX_COMPLAINT_CHARS = 4096;
 /** From the agent's death to the end of bubblewrap, which ends by itself then. */
 const LINGER_MS = 500;
+/** For a guard to remove as many files as a sandbox may have. */
+const GUARD_MS = 30_000;
 
 /** Starts bubblewrap; rejects when it cannot be run at all. */
-export async function startGuest({ file, args, uid, files }: Command): Promise<StartedGuest> {
+export async function startGuest({ file, args, uid, files, isGuard }: Command): Promise<StartedGuest> {
   const child = withDescriptors(files, (descriptors) =>
     spawn(file, args, {
       cwd: '/',
@@ -63,10 +67,10 @@ export async function startGuest({ file, args, uid, files }: Command): Promise<S
     kill() {
       if (isGone()) return;
       // The kernel ends a whole PID namespace with its first process; bubblewrap leaves after that.
-      const agent = agentPid();
-      if (agent === undefined) child.kill('SIGKILL');
+      const agent = isGuard ? undefined : agentPid();
+      if (agent === undefined) child.kill(isGuard ? 'SIGTERM' : 'SIGKILL');
       else killProcess(agent);
-      setTimeout(() => child.kill('SIGKILL'), LINGER_MS).unref();
+      setTimeout(() => child.kill('SIGKILL'), isGuard ? GUARD_MS : LINGER_MS).unref();
     },
   };
 }

@@ -4,8 +4,9 @@ export type SyscallNumbers = readonly [x64: number, arm64: number | null];
 /** Newer calls were not judged yet, so they do not exist inside (462: mseal, the newest one reviewed). */
 export const NEWEST_KNOWN_SYSCALL = 462;
 
-type Denied = {
-  verdict: 'EPERM' | 'ENOSYS';
+/** Calls that are denied whatever their arguments. */
+export type Denied = {
+  verdict: 'EPERM' | 'ENOSYS' | 'EAFNOSUPPORT' | 'EOPNOTSUPP' | 'pretended';
   why: string;
   calls: Readonly<Record<string, SyscallNumbers>>;
 };
@@ -118,7 +119,8 @@ export const deniedSyscalls: readonly Denied[] = [
   },
 ];
 
-type Screened = { name: string; numbers: readonly [x64: number, arm64: number]; argument: number } & (
+/** A call that is judged by one argument; there may be several for one call, which must pass all of them. */
+export type Screened = { name: string; numbers: readonly [x64: number, arm64: number]; argument: number } & (
   | { verdict: 'EPERM'; deniedBits: number }
   | { verdict: 'EPERM'; denied: readonly number[] }
   | { verdict: 'EPERM' | 'EAFNOSUPPORT'; allowed: readonly number[] }

@@ -126,6 +126,32 @@ def _():
 def _(): return "NoNewPrivs:\t0" in open("/proc/self/status").read()
 
 
+def changes(path, change):
+    """Whether what is told of a file is different after it."""
+    before = os.stat(path)
+    change(path)
+    after = os.stat(path)
+    return (before.st_mode, before.st_mtime_ns) != (after.st_mode, after.st_mtime_ns)
+
+@probe("file: date one of the user's")
+def _(): return changes(WORLD["openFile"], os.utime)
+
+@probe("file: change the mode of one of the user's", "the same user")
+def _(): return changes(WORLD["openFile"], lambda path: os.chmod(path, os.stat(path).st_mode ^ 1))
+
+@probe("file: change the mode of one of the user's that is open", "the same user")
+def _(): return changes(sys.executable, lambda path: os.fchmod(os.open(path, os.O_RDONLY), os.stat(path).st_mode ^ 1))
+
+@probe("file: mark one of the user's", "a file system with attributes")
+def _(): return os.setxattr(WORLD["openFile"], "user.abuse", b"x") is None
+
+@probe("file: empty one of the user's")
+def _(): return os.truncate(WORLD["openFile"], os.stat(WORLD["openFile"]).st_size) is None
+
+@probe("file: watch what happens beside the user's files")
+def _(): return LIBC.inotify_add_watch(LIBC.inotify_init1(0), os.path.dirname(WORLD["secretFile"]).encode(), 0xFFF) > 0
+
+
 # --- /proc and /sys ---------------------------------------------------------------------------------------
 
 for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sysrq-trigger"):
@@ -162,6 +188,18 @@ def _(): return os.kill(WORLD["victim"], 0) is None
 
 @probe("process: signal through a pidfd")
 def _(): return signal.pidfd_send_signal(os.pidfd_open(WORLD["victim"]), 0) is None
+
+@probe("process: slow one of the user's down")
+def _(): return os.setpriority(os.PRIO_PROCESS, WORLD["victim"], 5) is None
+
+@probe("process: slow all of the user's down, as they are its own")
+def _(): return WORLD["victim"] > 1 and os.setpriority(os.PRIO_USER, 0, 5) is None and os.getpriority(os.PRIO_PROCESS, WORLD["victim"]) == 5
+
+@probe("process: limit one of the user's")
+def _(): return resource.prlimit(WORLD["victim"], resource.RLIMIT_CORE, (0, 0)) is not None
+
+@probe("process: say where one of the user's runs")
+def _(): return os.sched_setaffinity(WORLD["victim"], os.sched_getaffinity(0)) is None
 
 @probe("process: stop the supervisor")
 def _():
@@ -225,6 +263,15 @@ def _(): return reaches(socket.AF_UNIX, WORLD["socketPath"])
 
 @probe("network: reach an abstract socket of the user")
 def _(): return reaches(socket.AF_UNIX, "\0" + WORLD["abstractName"])
+
+@probe("network: send to a unix socket of the user from one that is connected")
+def _():
+    with socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0] as one:
+        try:
+            return one.sendto(b"x", WORLD["socketPath"]) > 0
+        except OSError as error:
+            # It is there, and of the other type.
+            return error.errno == errno.EPROTOTYPE
 
 @probe("network: have a way out", "a default route")
 def _(): return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9)) is None
@@ -356,6 +403,9 @@ def _(): return syscall(319, 279, b"x", 0) >= 0
 
 @probe("kernel: shared memory of System V")
 def _(): return LIBC.shmctl(syscall(29, 194, 0, 4096, 0o600), 0, 0) == 0
+
+@probe("kernel: reach a message queue of the user")
+def _(): return syscall(68, 186, WORLD["queue"], 0o600) >= 0
 
 @probe("kernel: another personality")
 def _(): return syscall(135, 92, 0x0040000) >= 0

@@ -16,9 +16,16 @@ export type World = {
 };
 
 const python = '/usr/bin/python3';
-/** Somebody else's process, who tells its secret on an abstract socket, which Node cannot listen on. */
+/** Somebody else's process, who has a message queue, and tells its secret on an abstract socket, which Node cannot listen on. */
 const victimCode = `
-import socket, sys
+import ctypes, os, signal, socket, sys
+libc = ctypes.CDLL(None)
+# IPC_CREAT; IPC_RMID
+queue = libc.msgget(os.getpid(), 0o1600)
+def leave(*_):
+    libc.msgctl(queue, 0, None)
+    os._exit(0)
+signal.signal(signal.SIGTERM, leave)
 server = socket.socket(socket.AF_UNIX)
 server.bind("\\0" + sys.argv[1])
 server.listen()
@@ -95,6 +102,7 @@ export async function openWorld(): Promise<World> {
     abstractName: marker,
     port: address.port,
     victim: victim.pid,
+    queue: victim.pid,
   };
   return {
     facts,
@@ -116,7 +124,8 @@ export async function openWorld(): Promise<World> {
       return told(output);
     },
     async close() {
-      victim.kill('SIGKILL');
+      victim.kill('SIGTERM');
+      await once(victim, 'close');
       await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
       rmSync(directory, { recursive: true });
     },

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
+import { type Rung, rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { type Launcher, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import type { LocalSandbox } from '../../../src/engine/sandbox/local-sandbox.ts';
 import { abuseProgram, listProbes, openWorld, told, type World } from './abuse-world.ts';
@@ -48,7 +48,12 @@ describe('outside of a sandbox', () => {
 });
 
 /** What a rung does not stop, and why that is no escape. */
-const exceptions = [
+const exceptions: { name: string; why: string; madeBy?: Rung['madeBy'] }[] = [
+  {
+    name: 'bomb: files in the workspace',
+    why: 'without a file system of its own there is only a look twice a second, which ends the sandbox',
+    madeBy: 'landlock',
+  },
   {
     name: 'proc: be the last that is ended when memory is short',
     why: 'the score goes back to that of the programs of the user, and no further',
@@ -107,7 +112,7 @@ const siege: Siege[] = [
   {
     says: 'signals to everything leave the supervisor alone',
     language: 'bash',
-    code: 'kill -STOP 1; kill -KILL 1; true',
+    code: 'kill -STOP 1; kill -KILL 1; (setsid sh -c "kill -KILL -- -1"); true',
   },
 ];
 
@@ -135,10 +140,12 @@ function processesWith(command: string): string[] {
   });
 }
 
-const usable = rungs.filter(({ userNamespace }) => userNamespace || process.getuid?.() === 0);
+const usable = rungs.filter(
+  ({ madeBy, userNamespace }) => userNamespace || madeBy === 'landlock' || process.getuid?.() === 0,
+);
 describe.each(usable)('inside, by $madeBy: user namespace $userNamespace, /proc $proc', (rung) => {
   let launcher: Launcher | undefined;
-  let found = new Map<string, string>();
+  const found = new Map<string, string>();
 
   const launch = async (): Promise<LocalSandbox> => {
     if (launcher === undefined) throw new Error('no launcher');
@@ -146,7 +153,9 @@ describe.each(usable)('inside, by $madeBy: user namespace $userNamespace, /proc 
   };
   const attack = async (bombs: boolean) => {
     const sandbox = await launch();
-    const code = abuseProgram({ ...world?.facts, secret: '', bombs, supervisor: 1 });
+    // In a process namespace it is 1.
+    const supervisor = sandbox.processes()[0]?.pid;
+    const code = abuseProgram({ ...world?.facts, secret: '', bombs, supervisor });
     const run = await sandbox.run(request('python', code, { timeoutMs: 60_000 }));
     // It must have survived them all.
     const { stdout } = await sandbox.run(request('bash', 'echo alive'));
@@ -155,15 +164,18 @@ describe.each(usable)('inside, by $madeBy: user namespace $userNamespace, /proc 
   };
   beforeAll(async () => {
     launcher = await openLauncher({ rungs: [rung], limits, poolSize: 0 });
-    const [reach, bombs] = await Promise.all([attack(false), attack(true)]);
-    found = new Map([...reach, ...bombs]);
+    // By turns, as without a user namespace the processes of all sandboxes of a user are counted together.
+    for (const bombs of [false, true])
+      for (const [name, words] of await attack(bombs)) found.set(name, words);
   }, 60_000);
   afterAll(() => launcher?.close());
 
   test('the sandbox goes on', () => expect(found.get('')).toBe('alive'));
 
   test.each(probes)('held: $name', ({ name }) => {
-    const exception = exceptions.find((each) => each.name === name);
+    const exception = exceptions.find(
+      (each) => each.name === name && (each.madeBy ?? rung.madeBy) === rung.madeBy,
+    );
     if (exception === undefined) expect(found.get(name)).toMatch(/^held/);
     // biome-ignore lint/suspicious/noConsole: a reason that is to be seen.
     else console.info(`Exception "${name}": ${exception.why} (${found.get(name)})`);

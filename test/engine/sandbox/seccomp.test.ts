@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { asSameUser, withoutNamespaces } from '../../../src/engine/sandbox/landlock-syscalls.ts';
 import { type Architecture, seccompFilter, verdicts } from '../../../src/engine/sandbox/seccomp.ts';
 
 const arch = { x64: 0xc000003e, arm64: 0xc00000b7 } as const;
@@ -30,7 +31,7 @@ function verdictOf(filter: Uint8Array, machine: Architecture, call: Call): numbe
   throw new Error('ran past the end');
 }
 
-const { allow, killProcess, EPERM, ENOSYS, EAFNOSUPPORT } = verdicts;
+const { allow, killProcess, EPERM, ENOSYS, EAFNOSUPPORT, EOPNOTSUPP, pretended } = verdicts;
 const THREAD = 0x003d0f00;
 
 // Numbers as in asm/unistd_64.h and asm-generic/unistd.h.
@@ -116,6 +117,87 @@ describe.each(['x64', 'arm64'] as const)('the filter for %s', (machine) => {
   test('fits into a kernel filter, with jumps inside it', () => {
     expect(filter.byteLength / 8).toBeLessThan(4096);
     for (let nr = 0; nr < 600; nr++) verdictOf(filter, machine, { nr, args: [nr, nr] });
+  });
+});
+
+const UNIX = 1;
+const [STREAM, DGRAM, RAW, CLOEXEC] = [1, 2, 3, 0x80000];
+
+// As root each sandbox is a user of its own; else it is the server's, who owns files that Landlock keeps closed.
+const withoutNamespace = [
+  { call: 'a thread', x64: 56, arm64: 220, args: [THREAD], asRoot: allow, asUser: allow },
+  { call: 'ptrace', x64: 101, arm64: 117, asRoot: EPERM, asUser: EPERM },
+  { call: 'socket AF_UNIX', x64: 41, arm64: 198, args: [UNIX], asRoot: EAFNOSUPPORT, asUser: EAFNOSUPPORT },
+  { call: 'socket AF_INET', x64: 41, arm64: 198, args: [2], asRoot: EAFNOSUPPORT, asUser: EAFNOSUPPORT },
+  { call: 'a pair of streams', x64: 53, arm64: 199, args: [UNIX, STREAM], asRoot: allow, asUser: allow },
+  {
+    call: 'a pair of streams closed on exec',
+    x64: 53,
+    arm64: 199,
+    args: [UNIX, STREAM | CLOEXEC],
+    asRoot: allow,
+    asUser: allow,
+  },
+  { call: 'a pair for datagrams', x64: 53, arm64: 199, args: [UNIX, DGRAM], asRoot: EPERM, asUser: EPERM },
+  {
+    call: 'a raw pair closed on exec',
+    x64: 53,
+    arm64: 199,
+    args: [UNIX, RAW | CLOEXEC],
+    asRoot: EPERM,
+    asUser: EPERM,
+  },
+  {
+    call: 'a pair of AF_TIPC',
+    x64: 53,
+    arm64: 199,
+    args: [30, STREAM],
+    asRoot: EAFNOSUPPORT,
+    asUser: EAFNOSUPPORT,
+  },
+  { call: 'shmat', x64: 30, arm64: 196, asRoot: EPERM, asUser: EPERM },
+  { call: 'msgget', x64: 68, arm64: 186, asRoot: EPERM, asUser: EPERM },
+  { call: 'semget', x64: 64, arm64: 190, asRoot: EPERM, asUser: EPERM },
+  { call: 'mq_open', x64: 240, arm64: 180, asRoot: EPERM, asUser: EPERM },
+  { call: 'setpriority', x64: 141, arm64: 140, asRoot: EPERM, asUser: EPERM },
+  { call: 'prlimit64 of itself', x64: 302, arm64: 261, args: [0], asRoot: allow, asUser: allow },
+  { call: 'prlimit64 of another', x64: 302, arm64: 261, args: [4242], asRoot: EPERM, asUser: EPERM },
+  { call: 'sched_setaffinity of another', x64: 203, arm64: 122, args: [4242], asRoot: EPERM, asUser: EPERM },
+  { call: 'fcntl F_DUPFD', x64: 72, arm64: 25, args: [0, 0], asRoot: allow, asUser: allow },
+  { call: 'fcntl F_SETOWN', x64: 72, arm64: 25, args: [0, 8], asRoot: EPERM, asUser: EPERM },
+  { call: 'fcntl F_SETOWN_EX', x64: 72, arm64: 25, args: [0, 15], asRoot: EPERM, asUser: EPERM },
+  { call: 'inotify_init1', x64: 294, arm64: 26, asRoot: ENOSYS, asUser: ENOSYS },
+  { call: 'setxattr', x64: 188, arm64: 5, asRoot: EOPNOTSUPP, asUser: EOPNOTSUPP },
+  { call: 'getxattr', x64: 191, arm64: 8, asRoot: EOPNOTSUPP, asUser: EOPNOTSUPP },
+  { call: 'utimensat', x64: 280, arm64: 88, asRoot: pretended, asUser: pretended },
+  { call: 'fchmodat', x64: 268, arm64: 53, asRoot: allow, asUser: pretended },
+  { call: 'fchmod', x64: 91, arm64: 52, asRoot: allow, asUser: pretended },
+  { call: 'fchownat', x64: 260, arm64: 54, asRoot: allow, asUser: pretended },
+  { call: 'ioctl TIOCSTI', x64: 16, arm64: 29, args: [0, 0x5412], asRoot: EPERM, asUser: EPERM },
+  { call: 'ioctl FS_IOC_SETFLAGS', x64: 16, arm64: 29, args: [0, 0x40086602], asRoot: allow, asUser: EPERM },
+  {
+    call: 'ioctl FS_IOC_ENABLE_VERITY',
+    x64: 16,
+    arm64: 29,
+    args: [0, 0x40806685],
+    asRoot: allow,
+    asUser: EPERM,
+  },
+  { call: 'ioctl TCGETS', x64: 16, arm64: 29, args: [0, 0x5401], asRoot: allow, asUser: allow },
+] as const;
+
+describe.each(['x64', 'arm64'] as const)('without namespaces, the filter for %s', (machine) => {
+  const filters = {
+    asRoot: seccompFilter(machine, withoutNamespaces),
+    asUser: seccompFilter(machine, asSameUser),
+  };
+  test.each(withoutNamespace)('$call', (row) => {
+    const call = { nr: row[machine], args: 'args' in row ? row.args : [] };
+    const judged = (filter: Uint8Array) => verdictOf(filter, machine, call);
+    expect({ asRoot: judged(filters.asRoot), asUser: judged(filters.asUser) }).toEqual({
+      asRoot: row.asRoot,
+      asUser: row.asUser,
+    });
   });
 });
 

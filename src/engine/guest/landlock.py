@@ -1,0 +1,182 @@
+"""Makes a sandbox where namespaces are refused: Landlock shuts files, signals and ports, the filter shuts the rest.
+
+Runs outside, as the server's user, and stays there as the guard of one sandbox: when its agent or the server ends,
+it ends everything in the sandbox and removes its directory. Needs Linux 6.12.
+"""
+
+import base64
+import ctypes
+import json
+import os
+import signal
+import stat
+import struct
+import sys
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+# The first that keeps signals and abstract sockets inside.
+OLDEST_ABI = 6
+PATH_BENEATH = 1
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE, IOCTL_DEV = 1, 2, 4, 8, 1 << 14, 1 << 15
+# linux/landlock.h: every right there is over files, over TCP ports, and over what is outside of the sandbox.
+ALL_FILES, ALL_PORTS, ALL_SCOPES = (1 << 16) - 1, 3, 3
+# No devices are made in a sandbox, nor sockets, which nobody could connect to: MAKE_CHAR, MAKE_BLOCK, MAKE_SOCK.
+OWN = ALL_FILES & ~(1 << 6 | 1 << 11 | 1 << 9)
+READ = EXECUTE | READ_FILE | READ_DIR
+OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 36, 38
+ENDINGS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def check(result, what):
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
+    return result
+
+
+def syscall(number, *args):
+    return LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args))
+
+
+def restrict(files, ports, scopes, rules=()):
+    """Shuts all of these rights for this process and those it starts, but for files in the places of the rules."""
+    attributes = struct.pack("QQQ", files, ports, scopes)
+    ruleset = check(syscall(CREATE_RULESET, attributes, len(attributes), 0), "landlock_create_ruleset")
+    for place, rights in rules:
+        fd = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            rights &= OF_A_FILE
+        rule = struct.pack("=Qi", rights, fd)
+        check(syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0), "landlock_add_rule " + place)
+        os.close(fd)
+    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    check(syscall(RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def fill_directory(config):
+    """What the sandbox reads belongs to the server, what it writes to its own user."""
+    directory, uid = config["directory"], config["uid"]
+    for name in ("agent", "bin"):
+        os.mkdir("%s/%s" % (directory, name), 0o755)
+    for name, descriptor in config["modules"].items():
+        with open("%s/agent/%s.pyc" % (directory, name), "xb") as file:
+            file.write(os.pread(descriptor, 1 << 20, 0))
+    for name, target in config["links"].items():
+        os.symlink(target, "%s/bin/%s" % (directory, name))
+    for place in config["places"]:
+        os.mkdir(place, 0o700)
+        if uid is not None:
+            os.chown(place, uid, uid)
+
+
+def become_agent(config):
+    """Gives up everything but what the sandbox may, and runs its agent."""
+    os.setsid()
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    capability = 0
+    while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
+    if config["uid"] is not None:
+        os.setgroups([])
+        os.setresgid(*[config["uid"]] * 3)
+        os.setresuid(*[config["uid"]] * 3)
+    # Version 3, this process; no effective, permitted or inheritable ones.
+    check(LIBC.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+    # After the change of user, which takes it back.
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != config["guard"]:
+        os._exit(1)
+    check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
+    os.chdir(config["places"][0])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    rules = [(place, READ) for place in config["readable"] if os.path.exists(place)]
+    rules += [("/dev/" + name, READ_FILE | WRITE_FILE) for name in ("null", "zero", "full", "random", "urandom")]
+    rules += [(place, OWN) for place in config["places"]]
+    restrict(ALL_FILES, ALL_PORTS, ALL_SCOPES, rules)
+    text = base64.b64decode(config["seccomp"])
+    code = ctypes.create_string_buffer(text, len(text))
+    program = struct.pack("HxxxxxxP", len(text) // 8, ctypes.addressof(code))
+    check(LIBC.prctl(PR_SET_SECCOMP, 2, program, 0, 0), "seccomp")
+    os.execve(config["command"][0], config["command"], config["environment"])
+
+
+def end_everything():
+    """All below this process are in its Landlock domain, and the signal reaches nobody outside of that."""
+    while True:
+        LIBC.kill(-1, signal.SIGKILL)
+        try:
+            # Those whose parents died are children of this process by now.
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def remove(root):
+    """Flattens as it goes, as paths may be longer than the kernel takes."""
+    places = [root]
+    for place in places:
+        with os.scandir(place) as entries:
+            for entry in list(entries):
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)
+                    places.append("%s/.%d" % (root, len(places)))
+                    os.rename(entry.path, places[-1])
+                else:
+                    os.unlink(entry.path)
+    for place in reversed(places):
+        os.rmdir(place)
+
+
+def guard(config):
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != config["server"]:
+        os._exit(1)
+    abi = syscall(CREATE_RULESET, None, 0, 1)
+    if abi < OLDEST_ABI:
+        raise OSError("the kernel's Landlock is of ABI %d, and %d is needed, which Linux 6.12 has" % (abi, OLDEST_ABI))
+    os.setsid()
+    check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
+    restrict(0, 0, ALL_SCOPES)
+    try:
+        os.kill(config["server"], 0)
+    except PermissionError:
+        pass
+    else:
+        raise OSError("signals reach the outside of a Landlock domain")
+    os.umask(0o022)
+    os.mkdir(config["directory"], 0o711 if config["uid"] is not None else 0o700)
+    try:
+        fill_directory(config)
+        config["guard"] = os.getpid()
+        agent = os.fork()
+        if agent == 0:
+            try:
+                become_agent(config)
+            except Exception as error:
+                complain(error)
+            finally:
+                os._exit(1)
+        # The pipes are the agent's; whoever holds the other ends is to see when it ends.
+        os.closerange(0, 2)
+        while True:
+            if signal.sigwait(ENDINGS) != signal.SIGCHLD or os.waitpid(agent, os.WNOHANG)[0] == agent:
+                break
+    finally:
+        end_everything()
+        remove(config["directory"])
+
+
+def complain(error):
+    os.write(2, ("landlock: %s\n" % error).encode())
+
+
+try:
+    guard(json.loads(sys.argv[1]))
+except Exception as error:
+    complain(error)
+    os._exit(1)
