@@ -9,7 +9,8 @@ import { failures, SandboxFailure } from '../contract/failures.ts';
 import type { Language } from '../contract/results.ts';
 import { silentLog } from '../log.ts';
 
-type Finding = { ok: boolean; says: string; remedy?: string };
+/** `isMinor` stands in nobody's way. */
+type Finding = { ok: boolean; isMinor?: boolean; says: string; remedy?: string };
 
 type DoctorOptions = {
   env?: NodeJS.ProcessEnv;
@@ -87,9 +88,8 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
     return flags === undefined ? 2 : 0;
   }
   const tell = (finding: Finding) => {
-    write(
-      `${finding.ok ? '✓' : '✗'} ${finding.says}\n${finding.remedy === undefined ? '' : `  → ${finding.remedy}\n`}`,
-    );
+    const mark = finding.ok ? '✓' : finding.isMinor ? '!' : '✗';
+    write(`${mark} ${finding.says}\n${finding.remedy === undefined ? '' : `  → ${finding.remedy}\n`}`);
     return finding.ok;
   };
 
@@ -99,15 +99,17 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
   if (config.backend.kind === 'hopx') return tell(await checkCloud(config)) && problems.length === 0 ? 0 : 1;
 
   const missing = await findMissing(has);
-  for (const { package: name } of missing) tell({ ok: false, says: `${name} is not installed` });
+  let engine = await checkEngine(probe);
+  for (const { package: name } of missing) tell(absence(name, engine.ok));
   if (missing.length > 0 && flags.fix) {
     const approve = flags.yes ? async () => true : isTerminal ? ask : async () => false;
     await install(
       missing.map((need) => need.package),
       { has, write, run, approve },
     );
+    engine = await checkEngine(probe);
   }
-  return tell(await checkEngine(probe)) && problems.length === 0 ? 0 : 1;
+  return tell(engine) && problems.length === 0 ? 0 : 1;
 }
 
 async function checkCloud(config: Config): Promise<Finding> {
@@ -142,6 +144,11 @@ async function checkEngine(probe: typeof probeEngine): Promise<Finding> {
   } catch (error) {
     return unusable('The embedded engine', error);
   }
+}
+
+function absence(name: string, isMinor: boolean): Finding {
+  const standIn = isMinor ? '; sandboxes are made without it' : '';
+  return { ok: false, isMinor, says: `${name} is not installed${standIn}` };
 }
 
 function unusable(what: string, error: unknown): Finding {

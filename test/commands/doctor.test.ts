@@ -10,6 +10,8 @@ type Machine = {
   says?: 'yes' | 'no';
   env?: Record<string, string>;
   installExitCode?: number;
+  /** Sandboxes are made without bubblewrap too. */
+  worksWithout?: boolean;
 };
 
 const unavailable = new SandboxFailure('ENGINE_UNAVAILABLE', {
@@ -43,8 +45,9 @@ async function doctor(args: readonly string[], machine: Machine = {}) {
     isTerminal: machine.isTerminal ?? true,
     has: async (program) => installed.has(program),
     probe: async () => {
-      if (!installed.has('bwrap')) throw unavailable;
-      return { isolation: 'A wall.', languages: ['python', 'bash'] };
+      if (installed.has('bwrap')) return { isolation: 'A wall.', languages: ['python', 'bash'] };
+      if (machine.worksWithout) return { isolation: 'A fence, lower.', languages: ['python'] };
+      throw unavailable;
     },
   });
   return { exitCode, output: output.replaceAll('sudo ', ''), ran, asked };
@@ -70,6 +73,15 @@ describe('doctor says', () => {
       '  → Ask the user to run this.',
     ]);
     expect(exitCode).toBe(1);
+  });
+
+  test('what stands in for bubblewrap, and that it is enough', async () => {
+    const { exitCode, output } = await doctor([], { has: bare, worksWithout: true });
+    expect(output.split('\n').slice(1, -1)).toEqual([
+      '! bubblewrap is not installed; sandboxes are made without it',
+      '✓ Sandboxes run on this machine. A fence, lower. Languages: python.',
+    ]);
+    expect(exitCode).toBe(0);
   });
 
   test('what is wrong with the environment, although sandboxes work', async () => {
@@ -115,6 +127,12 @@ describe('doctor mends', () => {
     ['what the user agrees to', ['--fix'], { has: bare, says: 'yes' }, { ran: both, asks: 1, exitCode: 0 }],
     ['nothing the user does not', ['--fix'], { has: bare, says: 'no' }, { ran: [], asks: 1, exitCode: 1 }],
     ['without asking for --yes', ['--fix', '--yes'], { has: bare }, { ran: both, asks: 0, exitCode: 0 }],
+    [
+      'what is missing although sandboxes work without it',
+      ['--fix', '--yes'],
+      { has: bare, worksWithout: true },
+      { ran: both, asks: 0, exitCode: 0 },
+    ],
     ['without asking for -y', ['--fix', '-y'], { has: bare }, { ran: both, asks: 0, exitCode: 0 }],
     [
       'nothing where nobody can be asked',

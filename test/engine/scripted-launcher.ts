@@ -54,6 +54,7 @@ const unscripted = {
   makeDirectory: never,
   openTerminal: never,
   watchFiles: never,
+  prepare: never,
 };
 
 function scriptedSandbox(id: string, script: Script): ScriptedSandbox {

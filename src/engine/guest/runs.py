@@ -40,16 +40,14 @@ class Runs:
         self.supervisors = Supervisors(agent)
         self.runs = {}
         self.kernel = None
-        self.kernel_tried = False
         self.kernel_lost = False
         self.spilled = collections.deque()
         self.dropped = collections.deque()
 
-    def warm_up(self):
-        """Starts the kernel before it is needed, but not while sandboxes may be starting by the dozen."""
-        self.kernel_tried = True
+    def prepare(self, request):
+        """Starts the kernel before it is needed."""
         try:
-            self.kernel = Kernel(self)
+            self.kernel = self.kernel or Kernel(self)
         except OSError:
             pass
 
@@ -105,7 +103,6 @@ class Runs:
 
     def start_python(self, run, request, writers):
         if self.kernel is None:
-            self.kernel_tried = True
             self.kernel = Kernel(self)
         self.kernel.execute(run, request, writers)
 

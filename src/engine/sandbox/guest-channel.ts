@@ -4,7 +4,7 @@ import { type GuestEvent, guestEvent } from './guest-events.ts';
 /** What the host asks of the agent; `id` names the run or file operation in every event about it. */
 export type GuestRequest = { id: string } & (
   | { op: 'run'; language: string; code: string; env: Readonly<Record<string, string>>; workdir?: string }
-  | { op: 'interrupt' | 'kill' | 'stop' }
+  | { op: 'prepare' | 'interrupt' | 'kill' | 'stop' }
   | { op: 'write'; path: string; data: string; overwrite: boolean; mode?: number }
   | { op: 'read' | 'open' | 'list' | 'exists' | 'remove' | 'mkdir' | 'watch'; path: string }
   | { op: 'pull' | 'create' | 'close' | 'unwatch' | 'more' }

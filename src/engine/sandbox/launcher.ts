@@ -24,6 +24,7 @@ import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
 import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
+import { preparedInCalm } from './prepared-in-calm.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
@@ -95,7 +96,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   let proxy: Promise<EgressProxy> | undefined;
   let pool: SandboxPool<LocalSandbox> | undefined;
 
-  const start = async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
+  const start = preparedInCalm(async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
     const uid = FIRST_UID + (started++ % UIDS);
     const command = {
       ...{ bubblewrap, rung, interpreters, limits, uid, proxySocket },
@@ -137,7 +138,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       clearTimeout(timer);
     }
     return sandbox;
-  };
+  });
 
   const close = () => {
     pool?.close();
