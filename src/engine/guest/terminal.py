@@ -55,7 +55,10 @@ class Terminal:
         self.typed = bytearray()
         self.pieces_ahead = 0
         self.events = None
-        self.fd, theirs = os.openpty()
+        try:
+            self.fd, theirs = os.openpty()
+        except OSError as error:
+            raise OSError(error.errno, "this sandbox can have no terminal: " + error.strerror) from error
         try:
             self.resize(request)
             environment = {**os.environ, "TERM": "xterm-256color", **request["env"]}

@@ -1,8 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { readdirSync, realpathSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { readdirSync } from 'node:fs';
 import { descriptorOf, environment, etc, systemDirectories } from './bubblewrap.ts';
 import { watchDisk } from './disk-watch.ts';
 import { guestModules } from './guest-modules.ts';
@@ -10,11 +6,9 @@ import { commandsOf, type Interpreters } from './interpreters.ts';
 import { asSameUser, withoutNamespaces } from './landlock-syscalls.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
+import { nameSandboxDirectory, removeSandboxDirectory } from './sandbox-directory.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import type { Watchdog } from './watchdog.ts';
-
-/** How the directories of sandboxes begin, before the pid of the server. */
-export const LANDLOCK_PREFIX = 'hopx-landlock-';
 
 /** What stands between code and this machine where it refuses namespaces; whose processes they are says a great deal. */
 export const landlockIsolation = ({ uid }: Machine) =>
@@ -42,14 +36,13 @@ export function landlockCommand(options: LandlockOptions) {
   const { machine, architecture, interpreters, limits, uid, agentConfig } = options;
   const { python, node, goRoot } = interpreters;
   const isRoot = machine.uid === 0;
-  const name = `${LANDLOCK_PREFIX}${process.pid}-${randomBytes(8).toString('hex')}`;
-  const directory = path.join(realpathSync(tmpdir()), name);
-  const [workspace, tmp] = [`${directory}/workspace`, `${directory}/tmp`];
-  const searchPath = [`${directory}/bin`, '/usr/local/bin', '/usr/bin', '/bin'];
+  const directory = nameSandboxDirectory();
+  const [workspace, tmp] = directory.writable;
+  const searchPath = [`${directory.path}/bin`, '/usr/local/bin', '/usr/bin', '/bin'];
   if (goRoot !== undefined) searchPath.push(`${goRoot}/bin`);
   const agent = {
     ...agentConfig,
-    places: [workspace, tmp],
+    places: directory.writable,
     commands: commandsOf(interpreters, limits.memoryBytes, node),
     rlimits: {
       ...agentConfig.rlimits,
@@ -61,19 +54,19 @@ export function landlockCommand(options: LandlockOptions) {
   const config = {
     server: process.pid,
     uid: isRoot ? uid : null,
-    directory,
-    places: [workspace, tmp],
+    directory: directory.path,
+    places: directory.writable,
     modules: Object.fromEntries(guestModules.map((module) => [module, Number(descriptorOf(module))])),
     links: { python3: python.executable, python: python.executable, ...(node !== undefined && { node }) },
     readable: [
-      ...['/usr', ...systemDirectories, ...etc.map((file) => `/etc/${file}`), ...found],
-      ...[`${directory}/agent`, `${directory}/bin`],
+      ...['/usr', ...systemDirectories, ...etc.map((file) => `/etc/${file}`)],
+      ...[...found, ...directory.readable],
     ],
     seccomp: Buffer.from(seccompFilter(architecture, isRoot ? withoutNamespaces : asSameUser)).toString(
       'base64',
     ),
     environment: environment(searchPath, workspace, tmp),
-    command: [python.executable, '-S', `${directory}/agent/agent.pyc`, JSON.stringify(agent)],
+    command: [python.executable, '-S', `${directory.path}/agent/agent.pyc`, JSON.stringify(agent)],
   };
   const load = `import marshal, os; exec(marshal.loads(os.pread(${descriptorOf('landlock')}, 1 << 20, 16)))`;
   return {
@@ -81,7 +74,7 @@ export function landlockCommand(options: LandlockOptions) {
     /** The watchdog, with an eye on the disk. */
     watchDisk(watchdog: Watchdog, onOverLimit: () => void): Watchdog {
       const maxBytes = limits.workspaceBytes + limits.tmpBytes;
-      const places = [workspace, tmp];
+      const places = directory.writable;
       const stopWatching = watchDisk({ places, maxBytes, maxFiles: limits.files, onOverLimit });
       return {
         ...watchdog,
@@ -92,7 +85,7 @@ export function landlockCommand(options: LandlockOptions) {
       };
     },
     /** Does what the guard did not live to do. */
-    remove: () => rm(directory, { recursive: true, force: true }).catch(() => {}),
+    remove: () => removeSandboxDirectory(directory.path),
   };
 }
 

@@ -17,7 +17,7 @@ import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
 import { firstThatWorks } from './ladder.ts';
-import { LANDLOCK_PREFIX, landlockCommand, landlockIsolation } from './landlock.ts';
+import { landlockCommand, landlockIsolation } from './landlock.ts';
 import { reapLeftovers } from './leftovers.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
@@ -25,6 +25,7 @@ import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
 import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
 import { preparedInCalm } from './prepared-in-calm.ts';
+import { removeSandboxDirectory, SANDBOX_DIRECTORY_PREFIX } from './sandbox-directory.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
@@ -80,7 +81,8 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const python = await findPython(machine, readGuestModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
-  for (const prefix of [NODE_COPY_PREFIX, LANDLOCK_PREFIX]) reapLeftovers(prefix);
+  reapLeftovers(NODE_COPY_PREFIX);
+  reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };

@@ -99,37 +99,39 @@ else: print("held")'`,
 
 const withoutProc = new Set(['new privileges', 'setuid programs', 'uid 0', 'descriptors of the server']);
 
-describe.each(rungs.filter((rung) => isRoot || rung.userNamespace))(
-  'by $madeBy, user namespace: $userNamespace, /proc: $proc',
-  (rung) => {
-    const { launch } = useLauncher({ rungs: [rung] });
-
-    test.each(probes.filter(({ says }) => rung.proc || !withoutProc.has(says)))(
-      'keeps out of reach: $says',
-      async ({ code }) => {
-        const sandbox = await launch();
-        expect((await sandbox.run(request('bash', code()))).stdout).toBe('held\n');
-        expect((await sandbox.run(request('python', '6 * 7'))).result).toBe('42');
-      },
-    );
-
-    test('runs each language, and stops what runs too long', async () => {
-      const sandbox = await launch();
-      expect((await sandbox.run(request('javascript', 'console.log(1)'))).stdout).toBe('1\n');
-      expect(await sandbox.run(request('bash', 'echo so far; sleep 100', { timeoutMs: 200 }))).toMatchObject({
-        endedBy: 'timeout',
-        stdout: 'so far\n',
-      });
-      expect(await sandbox.run(request('python', 'while True: pass', { timeoutMs: 200 }))).toMatchObject({
-        endedBy: 'timeout',
-      });
-      await sandbox.writeFile('a', Buffer.from('text'));
-      expect((await sandbox.run(request('bash', 'cat a; echo more >> a && echo >> /tmp/b'))).stdout).toBe(
-        'text',
-      );
-    });
-  },
+/** Landlock has tests of its own. */
+const namespaced = rungs.filter(
+  ({ madeBy, userNamespace }) => madeBy !== 'landlock' && (isRoot || userNamespace),
 );
+
+describe.each(namespaced)('by $madeBy, user namespace: $userNamespace, /proc: $proc', (rung) => {
+  const { launch } = useLauncher({ rungs: [rung] });
+
+  test.each(probes.filter(({ says }) => rung.proc || !withoutProc.has(says)))(
+    'keeps out of reach: $says',
+    async ({ code }) => {
+      const sandbox = await launch();
+      expect((await sandbox.run(request('bash', code()))).stdout).toBe('held\n');
+      expect((await sandbox.run(request('python', '6 * 7'))).result).toBe('42');
+    },
+  );
+
+  test('runs each language, and stops what runs too long', async () => {
+    const sandbox = await launch();
+    expect((await sandbox.run(request('javascript', 'console.log(1)'))).stdout).toBe('1\n');
+    expect(await sandbox.run(request('bash', 'echo so far; sleep 100', { timeoutMs: 200 }))).toMatchObject({
+      endedBy: 'timeout',
+      stdout: 'so far\n',
+    });
+    expect(await sandbox.run(request('python', 'while True: pass', { timeoutMs: 200 }))).toMatchObject({
+      endedBy: 'timeout',
+    });
+    await sandbox.writeFile('a', Buffer.from('text'));
+    expect((await sandbox.run(request('bash', 'cat a; echo more >> a && echo >> /tmp/b'))).stdout).toBe(
+      'text',
+    );
+  });
+});
 
 describe('a sandbox', () => {
   const { launch } = useLauncher();
@@ -177,7 +179,7 @@ describe('a sandbox', () => {
   });
 });
 
-test.each(['bubblewrap', 'python'])(
+test.each(['bubblewrap', 'python', 'landlock'])(
   'by %s: nothing outlives a server that is killed, and nothing of the server reaches inside',
   async (madeBy) => {
     const marker = `1${process.pid}.${Date.now()}`;
@@ -202,13 +204,18 @@ test.each(['bubblewrap', 'python'])(
     const said = await new Promise<string>((resolve) =>
       child.stdout.once('data', (text) => resolve(`${text}`)),
     );
-    // 3 is the listing itself.
-    expect(said).toBe('descriptors: 0 1 2 3\n');
+    expect(said).toMatch(/^descriptors: 0 1 2\n/);
     await expect.poll(() => sleepers(marker).length, { interval: 10 }).toBe(1);
     child.kill('SIGKILL');
     await expect.poll(() => sleepers(marker), { timeout: 2000, interval: 10 }).toEqual([]);
+    await expect.poll(() => directoriesOf(child.pid), { timeout: 2000, interval: 10 }).toEqual([]);
   },
 );
+
+/** What lies on the disk for the sandboxes of a server. */
+function directoriesOf(pid: number | undefined): string[] {
+  return readdirSync(tmpdir()).filter((name) => name.startsWith(`hopx-sandbox-${pid}-`));
+}
 
 function sleepers(marker: string): string[] {
   return readdirSync('/proc').filter((name) => {

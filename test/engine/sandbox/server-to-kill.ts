@@ -1,10 +1,20 @@
 import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 
-// Starts a process that sleeps for argv[2] seconds in a sandbox made by argv[3], tells which descriptors it was given, and waits.
-const launcher = await openLauncher({ rungs: rungs.filter(({ madeBy }) => madeBy === process.argv[3]) });
+// Starts a process that sleeps for argv[2] seconds in a sandbox made by argv[3], or by what works here,
+// tells which descriptors it was given and what stands around it, and waits.
+const [, , seconds, madeBy] = process.argv;
+const launcher = await openLauncher({
+  rungs: rungs.filter((rung) => madeBy === undefined || rung.madeBy === madeBy),
+});
 const sandbox = await launcher.launch({ id: 'a', internetAccess: false });
-const code = `sleep ${process.argv[2]} & cd /proc/self/fd; echo descriptors: *`;
+const listing = `
+import os
+def is_open(fd):
+    try: return os.fstat(fd) is not None
+    except OSError: return False
+print("descriptors:", *filter(is_open, range(4096)))`;
+const code = `(trap '' TERM HUP INT; exec setsid sleep ${seconds}) & python3 -c '${listing}'`;
 const { stdout } = await sandbox.run({ runId: 'a', language: 'bash', code, timeoutMs: 10_000, env: {} });
-process.stdout.write(stdout);
+process.stdout.write(`${stdout}${launcher.isolation}`);
 setInterval(() => {}, 1000);

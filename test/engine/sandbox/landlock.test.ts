@@ -1,0 +1,236 @@
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'rolldown';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
+import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
+import { reapLeftovers } from '../../../src/engine/sandbox/leftovers.ts';
+import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import {
+  removeSandboxDirectory,
+  SANDBOX_DIRECTORY_PREFIX,
+} from '../../../src/engine/sandbox/sandbox-directory.ts';
+import { request, useLauncher } from './sandbox-fixture.ts';
+
+const isRoot = process.getuid?.() === 0;
+const byLandlock = rungs.filter(({ madeBy }) => madeBy === 'landlock');
+const MIB = 1024 * 1024;
+
+/** Of this server's sandboxes, on the disk. */
+const directories = () =>
+  readdirSync(tmpdir()).filter((name) => name.startsWith(`${SANDBOX_DIRECTORY_PREFIX}${process.pid}-`));
+
+describe('a sandbox without namespaces', () => {
+  const limits = { workspaceBytes: 8 * MIB, tmpBytes: 8 * MIB, files: 500, headChars: 1000, tailChars: 1000 };
+  const { launch } = useLauncher({ rungs: byLandlock, limits });
+
+  test('has its files where the tools look for them', async () => {
+    const sandbox = await launch();
+    await sandbox.writeFile('/workspace/data/in.txt', Buffer.from('in'));
+    await sandbox.writeFile('/tmp/scratch', Buffer.from('scratch'));
+    const code = 'cat data/in.txt "$TMPDIR/scratch"; echo out > out.txt; ln -s data link';
+    const run = await sandbox.run(request('bash', code));
+    expect(run).toMatchObject({
+      stdout: 'inscratch',
+      stderr: '',
+      artifacts: [{ path: '/workspace/out.txt', size: 4 }],
+    });
+    expect(String(await sandbox.readFile('/workspace/out.txt'))).toBe('out\n');
+    expect(String(await sandbox.readFile('out.txt'))).toBe('out\n');
+    expect(String(await sandbox.readFile('/workspace/link/../link/in.txt'))).toBe('in');
+    const inside = await sandbox.run(request('bash', 'pwd', { workdir: '/workspace/data' }));
+    expect(inside.stdout).toMatch(/\/workspace\/data\n$/);
+    // And where code says that they are.
+    expect(String(await sandbox.readFile(`${inside.stdout.trim()}/in.txt`))).toBe('in');
+    expect(
+      (await sandbox.run(request('python', 'import os; os.getcwd()', { workdir: '/tmp' }))).result,
+    ).toMatch(/\/tmp'$/);
+    await expect(sandbox.run(request('bash', 'pwd', { workdir: '/workspace/none' }))).rejects.toThrow(
+      'not a directory in the sandbox: /workspace/none',
+    );
+  });
+
+  test('has its directory to itself, and nothing of the machine', async () => {
+    const sandbox = await launch();
+    await expect(sandbox.readFile('/etc/hostname')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    await expect(sandbox.readFile('../../etc/hostname')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    const code = 'for f in agent bin . ; do (: > "$HOME/../$f/x") 2>/dev/null && exit; done; echo held';
+    expect((await sandbox.run(request('bash', code))).stdout).toBe('held\n');
+  });
+
+  test('keeps a long output where code can read it', async () => {
+    const sandbox = await launch();
+    const { truncated } = await sandbox.run(request('bash', 'seq 1 2000'));
+    const file = truncated[0]?.fullOutputPath ?? '';
+    expect((await sandbox.run(request('bash', `tail -n 1 ${file}`))).stdout).toBe('2000\n');
+    expect(String(await sandbox.readFile(file))).toMatch(/\n2000\n$/);
+  });
+
+  test('runs what starts other programs', async () => {
+    const sandbox = await launch();
+    const javascript = `
+      const { execSync, spawnSync } = require('node:child_process');
+      console.log(execSync('echo one').toString().trim(), spawnSync('cat', { input: 'two' }).stdout.toString());`;
+    expect((await sandbox.run(request('javascript', javascript))).stdout).toBe('one two\n');
+    const python = `
+import asyncio, subprocess, tempfile, shutil
+async def main():
+    child = await asyncio.create_subprocess_exec("echo", "one", stdout=asyncio.subprocess.PIPE)
+    return (await child.communicate())[0]
+with tempfile.NamedTemporaryFile() as file:
+    shutil.copy2(file.name, "copy")
+asyncio.run(main()), subprocess.run("echo two | cat", shell=True, capture_output=True).stdout`;
+    expect((await sandbox.run(request('python', python))).result).toBe(`(b'one\\n', b'two\\n')`);
+  });
+
+  test('sees and touches nothing of another one', async () => {
+    const [one, other] = [await launch(), await launch()];
+    const mine = 'echo mine > mine; pwd; sleep 987 >/dev/null & echo $!';
+    const [directory, pid] = (await one.run(request('bash', mine))).stdout.split('\n');
+    const look = `cat ${directory}/mine; ls ${directory}; (: > ${directory}/yours); kill ${pid}; kill -0 ${pid}; true`;
+    const seen = await other.run(request('bash', look));
+    expect(seen.stdout).toBe('');
+    expect(seen.stderr).toMatch(/denied[\s\S]*denied[\s\S]*denied[\s\S]*not permitted[\s\S]*not permitted/);
+    // Its own it may end, from one run to the next.
+    expect((await one.run(request('bash', `ls; kill ${pid} && echo ended`))).stdout).toBe('mine\nended\n');
+  });
+
+  test('spares its supervisor, whatever signal code sends', async () => {
+    const sandbox = await launch();
+    const agent = sandbox.processes()[0]?.pid;
+    const attempts = [`-KILL ${agent}`, `-STOP ${agent}`, '-KILL -- -1', `-KILL -- -${agent}`];
+    const code = `${attempts.map((each) => `kill ${each} && exit`).join('; ')}; echo held`;
+    expect((await sandbox.run(request('bash', code))).stdout).toBe('held\n');
+    const python = `import signal\nsignal.pthread_kill\nimport os\ntry: os.pidfd_open(${agent})\nexcept PermissionError: print("held")`;
+    expect((await sandbox.run(request('python', python))).stdout).toBe('held\n');
+  });
+
+  test('stops what runs too long, with all that it started', async () => {
+    const sandbox = await launch();
+    const marker = `1${process.pid}.5`;
+    const code = `setsid sh -c '(setsid sleep ${marker} &)'; sleep ${marker}`;
+    expect(await sandbox.run(request('bash', code, { timeoutMs: 300 }))).toMatchObject({
+      endedBy: 'timeout',
+    });
+    expect(sandbox.processes().filter(({ command }) => command.includes(marker))).toEqual([]);
+    expect((await sandbox.run(request('python', '6 * 7'))).result).toBe('42');
+  });
+
+  test.each([
+    ['bytes', 'while :; do head -c 1M /dev/zero >> a; sleep 0.01; done'],
+    ['bytes below /tmp', 'while :; do head -c 1M /dev/zero >> "$TMPDIR/a"; sleep 0.01; done'],
+    ['files', 'n=0; while :; do : > $((n += 1)); sleep 0.001; done'],
+    [
+      'where nobody else can look',
+      'mkdir -m 300 a; cd a; while :; do head -c 1M /dev/zero >> a; sleep 0.01; done',
+    ],
+  ])('is ended when it takes too much of the disk: %s', async (_says, code) => {
+    const sandbox = await launch();
+    expect(await sandbox.run(request('bash', code))).toMatchObject({ endedBy: 'memory' });
+    expect(await sandbox.ended).toBe('memory');
+  });
+
+  test('leaves nothing on the disk, however it was arranged', async () => {
+    const sandbox = await launch();
+    const [directory = ''] = directories();
+    const code = `
+import os
+os.mkdir("closed", 0o700)
+os.mkdir("closed/a")
+os.symlink("/usr", "closed/link")
+for _ in range(300):
+    os.mkdir("a" * 100)
+    os.chdir("a" * 100)
+`;
+    expect((await sandbox.run(request('python', code))).stderr).toBe('');
+    expect((await sandbox.run(request('bash', 'mkdir -m 0 shut'))).stderr).toBe('');
+    await sandbox.destroy();
+    expect(existsSync(path.join(tmpdir(), directory))).toBe(false);
+    expect(existsSync('/usr/bin/env')).toBe(true);
+  });
+
+  test('has no terminal, and says so', async () => {
+    const sandbox = await launch();
+    const { signal } = new AbortController();
+    const terminal = sandbox.openTerminal({ env: {}, signal, onOutput: async () => {} });
+    await expect(terminal.ended).rejects.toThrow('can have no terminal');
+    expect((await sandbox.run(request('bash', 'echo alive'))).stdout).toBe('alive\n');
+  });
+});
+
+test('internet access is refused with what would make it possible', async () => {
+  const launcher = await openLauncher({ rungs: byLandlock, poolSize: 0 });
+  onTestFinished(() => launcher.close());
+  await expect(launcher.launch({ id: 'a', internetAccess: true })).rejects.toMatchObject({
+    code: 'INVALID_REQUEST',
+    message: expect.stringMatching(/^internet_access: .*Leave it out\. .*HOPX_API_KEY/),
+  });
+});
+
+test('says whose processes they are, and what is weaker', async () => {
+  const launcher = await openLauncher({ rungs: byLandlock, poolSize: 0 });
+  onTestFinished(() => launcher.close());
+  expect(launcher.isolation).toMatch(/^Landlock rules .*without namespaces.*shared with this machine\.$/);
+  expect(launcher.isolation).toContain(isRoot ? 'as an unprivileged user' : 'as the user of this server');
+});
+
+test('what a dead server left is removed, with the rights of whom it belongs to', () => {
+  // Above the largest pid there can be.
+  const left = path.join(tmpdir(), `${SANDBOX_DIRECTORY_PREFIX}${2 ** 22 + 1}-left`);
+  mkdirSync(`${left}/workspace/deep`, { recursive: true });
+  mkdirSync(`${left}/agent`);
+  reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
+  // Of root's own there is nothing in there that code could have written.
+  expect(existsSync(left)).toBe(isRoot);
+  rmSync(left, { recursive: true, force: true });
+});
+
+describe('in a container of Docker', () => {
+  const bundle = mkdtempSync(path.join(tmpdir(), 'hopx-like-docker-'));
+  afterAll(() => rmSync(bundle, { recursive: true }));
+  beforeAll(async () => {
+    const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
+    const file = path.join(bundle, 'server.mjs');
+    await build({ input, platform: 'node', output: { file, format: 'esm' } });
+    cpSync('src/engine/guest', path.join(bundle, 'guest'), { recursive: true });
+    chmodSync(bundle, 0o755);
+  });
+
+  test.each(isRoot ? [0, 65_534] : [process.getuid?.() ?? 0])(
+    'this is the rung that works, as uid %i, and a killed server leaves nothing of it',
+    async (uid) => {
+      const script = fileURLToPath(new URL('../../support/like-docker.py', import.meta.url));
+      const marker = `1${process.pid}.${Date.now()}`;
+      const command = [script, `${uid}`, process.execPath, path.join(bundle, 'server.mjs'), marker];
+      const child = spawn('/usr/bin/python3', command, { cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] });
+      onTestFinished(() => {
+        child.kill('SIGKILL');
+      });
+      const said = await new Promise<string>((resolve) =>
+        child.stdout.once('data', (text) => resolve(`${text}`)),
+      );
+      expect(said).toMatch(/^descriptors: 0 1 2\nLandlock rules/);
+      const isHere = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(marker);
+      const sleepers = () => descendants(child.pid ?? 0).filter(isHere);
+      const [sleeper] = sleepers();
+      expect(readFileSync(`/proc/${sleeper}/cmdline`, 'utf8')).toBe(`sleep\0${marker}\0`);
+      child.kill('SIGKILL');
+      await expect.poll(() => existsSync(`/proc/${sleeper}`), { timeout: 2000, interval: 10 }).toBe(false);
+      const left = () =>
+        readdirSync(tmpdir()).filter((name) => name.startsWith(`hopx-sandbox-${child.pid}-`));
+      await expect.poll(left, { timeout: 2000, interval: 10 }).toEqual([]);
+    },
+  );
+});
