@@ -1,6 +1,6 @@
 """Runs a command as it would run in a container of Docker's defaults: few capabilities, no namespaces, no mounts.
 
-Usage: like-docker.py UID COMMAND…
+Usage: like-docker.py [--without-landlock] UID COMMAND…
 """
 
 import ctypes
@@ -15,7 +15,7 @@ PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 24, 38
 KEPT = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31}
 # By x64 and arm64 numbers: unshare setns mount umount2 pivot_root keyctl add_key request_key bpf open_tree move_mount fsopen fsmount
 REFUSED = ((272, 97), (308, 268), (165, 40), (166, 39), (155, 41), (250, 219), (248, 217), (249, 218), (321, 280), (428, 428), (429, 429), (430, 430), (432, 432))
-CLONE, CLONE3 = (56, 220), (435, 435)
+CLONE, CLONE3, LANDLOCK = (56, 220), (435, 435), (444, 444)
 NEW_NAMESPACES = 0x7E020000
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 
@@ -29,9 +29,10 @@ def instructions():
     for pair in REFUSED:
         yield 0x15, 0, 1, number(pair)
         yield 0x06, 0, 0, EPERM
-    # Docker answers so, that libraries fall back on clone, whose flags can be seen.
-    yield 0x15, 0, 1, number(CLONE3)
-    yield 0x06, 0, 0, ENOSYS
+    # As Docker answers to clone3, that libraries fall back on clone, whose flags can be seen.
+    for pair in MISSING:
+        yield 0x15, 0, 1, number(pair)
+        yield 0x06, 0, 0, ENOSYS
     yield 0x15, 0, 3, number(CLONE)
     yield 0x20, 0, 0, 16
     yield 0x45, 0, 1, NEW_NAMESPACES
@@ -68,4 +69,9 @@ def main(uid, command):
     os.execvp(command[0], command)
 
 
-main(int(sys.argv[1]), sys.argv[2:])
+sys.argv.pop(0)
+MISSING = [CLONE3]
+if sys.argv[0] == "--without-landlock":
+    MISSING.append(LANDLOCK)
+    sys.argv.pop(0)
+main(int(sys.argv[0]), sys.argv[1:])

@@ -138,7 +138,7 @@ def guard(config):
         os._exit(1)
     abi = syscall(CREATE_RULESET, None, 0, 1)
     if abi < OLDEST_ABI:
-        raise OSError("the kernel's Landlock is of ABI %d, and %d is needed, which Linux 6.12 has" % (abi, OLDEST_ABI))
+        raise OSError("Landlock is missing or too old here: ABI %d, and Linux 6.12 has %d" % (abi, OLDEST_ABI))
     os.setsid()
     check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
     restrict(0, 0, ALL_SCOPES)

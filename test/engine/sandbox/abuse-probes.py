@@ -10,6 +10,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 X64 = os.uname().machine == "x86_64"
 MIB = 1024 * 1024
+# How every secret begins; the rest is not told, so that no probe finds it in its own text.
+SECRET = b"secret-"
 NEWNS, NEWCGROUP, NEWUSER, NEWPID, NEWNET = 0x20000, 0x2000000, 0x10000000, 0x20000000, 0x40000000
 PROBES = []
 
@@ -46,7 +48,7 @@ def reaches(family, address):
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         client.connect(address)
-        return client.recv(64) == WORLD["secret"].encode()
+        return client.recv(64).startswith(SECRET)
 
 
 def writes(path):
@@ -56,7 +58,7 @@ def writes(path):
 
 def holds_secret(path):
     with open(path, "rb") as file:
-        return WORLD["secret"].encode() in file.read(65536)
+        return SECRET in file.read(65536)
 
 
 # --- files ------------------------------------------------------------------------------------------------
@@ -84,10 +86,10 @@ def _(): return holds_secret("/proc/%d/root%s" % (WORLD["supervisor"], WORLD["se
 def _(): return writes(WORLD["openFile"])
 
 @probe("file: read a descriptor that was left open")
-def _(): return any(WORLD["secret"].encode() in os.pread(fd, 64, 0) for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and os.path.isfile("/proc/self/fd/%d" % fd))
+def _(): return any(SECRET in os.pread(fd, 64, 0) for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and os.path.isfile("/proc/self/fd/%d" % fd))
 
 @probe("file: read the environment of the server")
-def _(): return WORLD["secret"] in os.environ.values()
+def _(): return any(value.startswith(SECRET.decode()) for value in os.environ.values())
 
 @probe("file: list the users of the machine")
 def _(): return "daemon" in open("/etc/passwd").read()

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -208,16 +209,22 @@ describe('in a container of Docker', () => {
     chmodSync(bundle, 0o755);
   });
 
-  test.each(isRoot ? [0, 65_534] : [process.getuid?.() ?? 0])(
+  const script = fileURLToPath(new URL('../../support/like-docker.py', import.meta.url));
+  const serverAs = (uid: number, marker: string, ...options: readonly string[]) => {
+    const command = [script, ...options, `${uid}`, process.execPath, path.join(bundle, 'server.mjs'), marker];
+    const child = spawn('/usr/bin/python3', command, { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] });
+    onTestFinished(() => {
+      child.kill('SIGKILL');
+    });
+    return child;
+  };
+  const ownUid = process.getuid?.() ?? 0;
+
+  test.each(isRoot ? [0, 65_534] : [ownUid])(
     'this is the rung that works, as uid %i, and a killed server leaves nothing of it',
     async (uid) => {
-      const script = fileURLToPath(new URL('../../support/like-docker.py', import.meta.url));
       const marker = `1${process.pid}.${Date.now()}`;
-      const command = [script, `${uid}`, process.execPath, path.join(bundle, 'server.mjs'), marker];
-      const child = spawn('/usr/bin/python3', command, { cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] });
-      onTestFinished(() => {
-        child.kill('SIGKILL');
-      });
+      const child = serverAs(uid, marker);
       const said = await new Promise<string>((resolve) =>
         child.stdout.once('data', (text) => resolve(`${text}`)),
       );
@@ -233,4 +240,11 @@ describe('in a container of Docker', () => {
       await expect.poll(left, { timeout: 2000, interval: 10 }).toEqual([]);
     },
   );
+
+  test('nothing runs where Landlock is missing too', async () => {
+    const child = serverAs(ownUid, '1', '--without-landlock');
+    const [said, complained] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    expect(said).toBe('');
+    expect(complained).toContain('ENGINE_UNAVAILABLE');
+  });
 });
