@@ -11,7 +11,7 @@ import { type Architecture, seccompFilter } from './seccomp.ts';
 import type { Watchdog } from './watchdog.ts';
 
 /** What stands between code and this machine where it refuses namespaces; whose processes they are says a great deal. */
-export const landlockIsolation = ({ uid }: Machine) =>
+export const landlockIsolation = ({ uid }: Machine, limited = '') =>
   'Landlock rules for files, signals and ports with a system-call filter, ' +
   `as ${uid === 0 ? 'an unprivileged user' : 'the user of this server'}, and no network at all; ` +
   'without namespaces, which this machine refuses: code sees which files exist outside but not what is in them, ' +
@@ -19,7 +19,7 @@ export const landlockIsolation = ({ uid }: Machine) =>
   'there is no /proc, no terminal and no shared memory, the cap on its files is checked twice a second, ' +
   'and files cannot be given another date' +
   (uid === 0 ? '' : ', owner or mode, and its processes are counted together with all others of the user') +
-  '; the kernel is shared with this machine.';
+  `${limited}; the kernel is shared with this machine.`;
 
 type LandlockOptions = {
   machine: Machine;

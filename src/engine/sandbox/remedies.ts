@@ -30,10 +30,12 @@ export function packageMissing(machine: Machine, name: 'bubblewrap' | 'python3')
 /** A system that the embedded engine does not run on. */
 export function platformUnsupported(machine: Machine): SandboxFailure {
   const name = `${machine.platform} on ${machine.architecture}`;
-  const remedy =
-    machine.platform === 'win32'
-      ? 'Run the server inside WSL 2 (`wsl --install`),'
-      : 'Run the server on Linux on x64 or arm64, such as in a virtual machine,';
+  const remedies: Partial<Record<NodeJS.Platform, string>> = {
+    win32: 'Run the server inside WSL 2 (`wsl --install`),',
+    // Its own sandbox-exec ends no daemons and caps neither memory nor processes.
+    darwin: 'Run the server in a Linux virtual machine or container, such as Docker Desktop,',
+  };
+  const remedy = remedies[machine.platform] ?? 'Run the server on Linux on x64 or arm64,';
   return unavailable(`Local sandboxes need Linux on x64 or arm64; this is ${name}.`, remedy);
 }
 

@@ -127,7 +127,7 @@ const machines: Case[] = [
     remedy: 'allow unprivileged',
   },
   { says: 'Windows', has: {}, machine: { platform: 'win32' }, remedy: 'WSL 2' },
-  { says: 'macOS', has: {}, machine: { platform: 'darwin' }, remedy: 'HOPX_API_KEY' },
+  { says: 'macOS', has: {}, machine: { platform: 'darwin' }, remedy: 'Linux virtual machine or container' },
   {
     says: 'an unknown processor',
     has: { bwrap, python3: python },
