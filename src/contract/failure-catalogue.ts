@@ -30,7 +30,7 @@ const create: NextStep = { tool: 'create_sandbox', arguments: {}, why: 'get a fr
 const list: NextStep = { tool: 'list_sandboxes', arguments: {}, why: 'see which sandboxes exist' };
 const inspect: NextStep = {
   tool: 'execute_code',
-  arguments: { sandbox_id: '{sandbox_id}', language: 'bash', code: 'ls -la /workspace' },
+  arguments: { sandbox_id: '{sandbox_id}', language: 'bash', code: 'ls -la' },
   why: 'look at what the code left behind',
 };
 
