@@ -16,8 +16,8 @@ export const landlockIsolation = ({ uid }: Machine, limited = '') =>
   `as ${uid === 0 ? 'an unprivileged user' : 'the user of this server'}, and no network at all; ` +
   'without namespaces, which this machine refuses: code sees which files exist outside but not what is in them, ' +
   '/workspace and /tmp are known to the tools alone while code uses its working directory and TMPDIR, ' +
-  'there is no /proc, no terminal and no shared memory, the cap on its files is checked twice a second, ' +
-  'and files cannot be given another date' +
+  'there is no /proc, no terminal and no shared memory, what stops one run stops all that run in the sandbox, ' +
+  'the cap on its files is checked twice a second, and files cannot be given another date' +
   (uid === 0 ? '' : ', owner or mode, and its processes are counted together with all others of the user') +
   `${limited}; the kernel is shared with this machine.`;
 

@@ -199,9 +199,10 @@ test('what a dead server left is removed, with the rights of whom it belongs to'
 });
 
 describe('in a container of Docker', () => {
-  const bundle = mkdtempSync(path.join(tmpdir(), 'hopx-like-docker-'));
+  let bundle = '';
   afterAll(() => rmSync(bundle, { recursive: true }));
   beforeAll(async () => {
+    bundle = mkdtempSync(path.join(tmpdir(), 'hopx-like-docker-'));
     const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
     const file = path.join(bundle, 'server.mjs');
     await build({ input, platform: 'node', output: { file, format: 'esm' } });
