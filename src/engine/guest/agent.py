@@ -173,18 +173,15 @@ def main():
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for target in (0, 1):
         os.dup2(null, target)
-    prctl(PR_SET_DUMPABLE, 0)
     for name, value in CONFIG["rlimits"].items():
         number = getattr(resource, "RLIMIT_" + name)
         _, hard = resource.getrlimit(number)
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (limit, limit))
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-    except OSError:
-        pass
-    Agent().serve()
+    agent = Agent()
+    # From here on its files in /proc are not its own any more.
+    prctl(PR_SET_DUMPABLE, 0)
+    agent.serve()
 
 
 if __name__ == "__main__":
