@@ -63,8 +63,12 @@ export function quoted(text: string): string {
 // The agent's greeting has no id, as it answers nothing.
 const GREETING = '';
 
-/** One agent's life as the host sees it: what is in flight with it, and how it ends. */
-export function createGuestSession(guest: Guest, log: Log): GuestSession {
+/** One agent's life as the host sees it: what is in flight with it, and how it ends; `whyExited` when it does by itself. */
+export function createGuestSession(
+  guest: Guest,
+  log: Log,
+  whyExited: () => SandboxEnd = () => 'crashed',
+): GuestSession {
   const operations = new Map<string, Operation>();
   let endReason: SandboxEnd | undefined;
 
@@ -95,7 +99,7 @@ export function createGuestSession(guest: Guest, log: Log): GuestSession {
     });
   });
   const ended = guest.exited.then(() => {
-    end('crashed', 'the agent exited');
+    end(whyExited(), 'the agent exited');
     const reason = endReason ?? 'crashed';
     for (const operation of [...operations.values()]) operation.sandboxEnded(reason);
     return reason;

@@ -12,6 +12,7 @@ import {
   type Rung,
   rungs,
 } from './bubblewrap.ts';
+import { limitedBy, openCgroups } from './cgroups.ts';
 import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile } from './handed-file.ts';
@@ -23,8 +24,8 @@ import { defaultLimits, type Limits } from './limits.ts';
 import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
-import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
 import { preparedInCalm } from './prepared-in-calm.ts';
+import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
 import { removeSandboxDirectory, SANDBOX_DIRECTORY_PREFIX } from './sandbox-directory.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
@@ -54,9 +55,9 @@ export type Launcher = {
   close(): void;
 };
 
-const isolationBy = (madeBy: Rung['madeBy']) =>
+const isolationBy = (madeBy: Rung['madeBy'], limited: string) =>
   `Own user, process, network, IPC and file system namespaces (${madeBy}) ` +
-  'with a system-call filter, as an unprivileged user; the kernel is shared with this machine';
+  `with a system-call filter, as an unprivileged user${limited}; the kernel is shared with this machine`;
 
 const UNCAPPED_FILES =
   '; its files may fill the memory of this machine, as this bubblewrap is older than 0.7';
@@ -75,6 +76,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const limits = { ...defaultLimits, ...options.limits };
   const { architecture } = machine;
   if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
+  const openingCgroups = openCgroups(machine, limits);
   const bwrap = findProgram(machine, 'bwrap');
   // What it knows, Python does as well.
   const bubblewrap = bwrap === undefined ? ownMaker : await inspectBubblewrap(bwrap);
@@ -94,6 +96,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const contents = { seccomp: seccompFilter(architecture), ...insideFiles };
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
   const files = handed.map(createHandedFile);
+  const cgroups = await openingCgroups;
   let started = 0;
   let proxy: Promise<EgressProxy> | undefined;
   let pool: SandboxPool<LocalSandbox> | undefined;
@@ -124,18 +127,22 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       throw notStarted(String(cause), cause);
     });
     const { rootPid, agentPid } = guest;
+    const cgroup = cgroups?.confine(rootPid);
+    const { memoryKills } = cgroup ?? {};
     const watch = (hooks: { onAgentOverLimit(): void }) => {
-      const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, ...hooks };
+      const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, memoryKills, ...hooks };
       if (inLandlock === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
       return inLandlock.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
     };
     void guest.exited.then(() => inLandlock?.remove());
-    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch });
+    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release: cgroup?.remove });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;
+      await cgroup?.hold();
     } catch (cause) {
-      throw notStarted(guest.complaints(), cause);
+      void sandbox.destroy();
+      throw notStarted(guest.complaints() || String(cause), cause);
     } finally {
       clearTimeout(timer);
     }
@@ -158,8 +165,10 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     });
     const weaknesses = [
       rung.weaker,
-      rung.madeBy === 'python' || bubblewrap.size ? '' : UNCAPPED_FILES,
-      countsProcessesByNamespace(machine) ? '' : UNCAPPED_PROCESSES,
+      rung.madeBy === 'python' || bubblewrap.size || cgroups?.limited.includes('memory')
+        ? ''
+        : UNCAPPED_FILES,
+      countsProcessesByNamespace(machine) || cgroups?.limited.includes('pids') ? '' : UNCAPPED_PROCESSES,
     ];
     const { poolSize: size = 2 } = options;
     const opened = createSandboxPool({ launch: () => start(rung), size });
@@ -168,8 +177,8 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     return {
       isolation:
         rung.madeBy === 'landlock'
-          ? landlockIsolation(machine)
-          : `${isolationBy(rung.madeBy)}${weaknesses.join('')}.`,
+          ? landlockIsolation(machine, limitedBy(cgroups))
+          : `${isolationBy(rung.madeBy, limitedBy(cgroups))}${weaknesses.join('')}.`,
       languages,
       close,
       async launch({ internetAccess }) {

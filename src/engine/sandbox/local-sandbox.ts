@@ -51,8 +51,13 @@ type LocalSandboxOptions = {
   limits: Limits;
   log: Log;
   watch(hooks: { onAgentOverLimit(): void }): Watchdog;
+  /** Lets go of what held its processes, once they are gone. */
+  release?: (() => Promise<void>) | undefined;
   patience?: Patience;
 };
+
+/** From the kernel's kill of the agent to the news that it is gone. */
+const RECENT_MS = 500;
 
 const defaultPatience: Patience = { timeoutGraceMs: 400, cancelGraceMs: 100, confirmMs: 1500 };
 
@@ -61,12 +66,17 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
   sandbox: LocalSandbox;
   ready: Promise<void>;
 } {
-  const { guest, limits, log, watch, patience = defaultPatience } = options;
-  const session = createGuestSession(guest, log);
+  const { guest, limits, log, watch, release, patience = defaultPatience } = options;
+  const session = createGuestSession(guest, log, () =>
+    watchdog.killedSince(performance.now() - RECENT_MS) ? 'memory' : 'crashed',
+  );
   const watchdog = watch({
     onAgentOverLimit: () => session.end('memory', 'the agent itself is over the limit'),
   });
-  const ended = session.ended.finally(() => watchdog.stop());
+  const ended = session.ended.finally(() => {
+    watchdog.stop();
+    return release?.();
+  });
   const timers = createTimers();
   const deps = { session, timers, watchdog, limits, patience };
   let lastPythonRun: Promise<unknown> = Promise.resolve();

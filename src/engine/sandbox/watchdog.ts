@@ -16,6 +16,8 @@ type WatchdogOptions = {
   limitBytes: number;
   /** In its own places; the names of empty files are kernel memory that belongs to no process. */
   maxFiles?: number;
+  /** How many of its processes the kernel has killed for their memory, where it does. */
+  memoryKills?: (() => number) | undefined;
   /** Nothing else is left to kill. */
   onAgentOverLimit(): void;
   /** How often it looks while a run is in flight, and while only background processes can grow. */
@@ -23,15 +25,25 @@ type WatchdogOptions = {
   idlePollMs?: number;
 };
 
-/** Kills the largest processes of a sandbox that holds more memory than it may; needs neither rights nor cgroups. */
+/**
+ * Kills the largest processes of a sandbox that holds more memory than it may; needs neither rights nor cgroups. Where
+ * there are those, the kernel is ahead of it with what grows faster than it looks, and with memory of no process.
+ */
 export function createWatchdog(options: WatchdogOptions): Watchdog {
   // 100 ms lets some 0.2 GiB through before the kill; a look at a sandbox costs about 0.1 ms.
-  const { rootPid, agentPid, limitBytes, maxFiles, onAgentOverLimit } = options;
+  const { rootPid, agentPid, limitBytes, maxFiles, memoryKills = () => 0, onAgentOverLimit } = options;
   const { busyPollMs = 100, idlePollMs = 1000 } = options;
   let runs = 0;
   let lastKillMs = Number.NEGATIVE_INFINITY;
+  let seenKills = 0;
 
+  const lookForKills = () => {
+    const kills = memoryKills();
+    if (kills > seenKills) lastKillMs = performance.now();
+    seenKills = kills;
+  };
   const poll = () => {
+    lookForKills();
     const agent = agentPid();
     // Killing does not take them away; only the end of the sandbox does.
     if (maxFiles !== undefined && agent !== undefined && countFiles(agent) > maxFiles)
@@ -64,7 +76,10 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       runs -= 1;
       if (runs === 0) pollEvery(idlePollMs);
     },
-    killedSince: (timeMs) => lastKillMs >= timeMs,
+    killedSince(timeMs) {
+      lookForKills();
+      return lastKillMs >= timeMs;
+    },
     stop: () => clearInterval(timer),
   };
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { afterEach, expect, test } from 'vitest';
 import { defaultLimits } from '../../../src/engine/sandbox/limits.ts';
 import { createLocalSandbox, type LocalSandbox } from '../../../src/engine/sandbox/local-sandbox.ts';
+import type { Watchdog } from '../../../src/engine/sandbox/watchdog.ts';
 import { silentLog } from '../../../src/log.ts';
 import { request } from './sandbox-fixture.ts';
 
@@ -13,7 +14,7 @@ afterEach(async () => {
 });
 
 /** A sandbox whose agent is the given Node program, with `say(event)` and `heard` (a promise of the first request). */
-function fakeGuest(program: string) {
+function fakeGuest(program: string, watchdog: Watchdog = noWatchdog) {
   const prelude = `
     const say = (event) => process.stdout.write(JSON.stringify(event) + '\\n');
     const heard = new Promise((resolve) => process.stdin.once('data', (line) => resolve(JSON.parse(line))));
@@ -32,7 +33,7 @@ function fakeGuest(program: string) {
     },
     limits: defaultLimits,
     log: silentLog,
-    watch: () => noWatchdog,
+    watch: () => watchdog,
     patience: { timeoutGraceMs: 20, cancelGraceMs: 20, confirmMs: 100 },
   });
   sandboxes.push(sandbox);
@@ -110,6 +111,15 @@ test.each([
   const { sandbox, ready } = fakeGuest(`${hello} setTimeout(() => { ${program} }, 20)`);
   await ready;
   expect(await sandbox.ended).toBe(end);
+});
+
+test('tells a run that memory ended its sandbox, where the agent went with what was killed for it', async () => {
+  const watchdog = { ...noWatchdog, killedSince: (timeMs: number) => timeMs < performance.now() };
+  const { sandbox, ready } = fakeGuest(`${hello} await heard; process.exit(137)`, watchdog);
+  await ready;
+  const result = await sandbox.run(request('bash', ''));
+  expect(result).toMatchObject({ endedBy: 'memory', exitCode: 137, variablesLost: true });
+  expect(await sandbox.ended).toBe('memory');
 });
 
 test.each([

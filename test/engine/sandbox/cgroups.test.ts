@@ -1,0 +1,205 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Controller, findHierarchies } from '../../../src/engine/sandbox/cgroup-hierarchies.ts';
+import { limitedBy, openCgroups } from '../../../src/engine/sandbox/cgroups.ts';
+import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
+import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
+import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { newMark, processesWith } from '../../support/built-server.ts';
+import { request, useLauncher } from './sandbox-fixture.ts';
+
+const MIB = 1024 * 1024;
+const limits = {
+  memoryBytes: 96 * MIB,
+  workspaceBytes: 16 * MIB,
+  tmpBytes: 16 * MIB,
+  sharedMemoryBytes: 0,
+  processes: 20,
+};
+const cgroups = await openCgroups(thisMachine(), limits);
+const hierarchies = findHierarchies(thisMachine());
+const places = hierarchies.map(({ directory }) => directory);
+
+/** Cgroups of sandboxes that are there, those of other servers too. */
+const present = () =>
+  places.flatMap((place) => readdirSync(place).filter((name) => name.startsWith('hopx-')));
+const own = () => present().filter((name) => name.startsWith(`hopx-${process.pid}-`));
+
+const isWithout = cgroups === undefined;
+const isLimited = (name: Controller) => cgroups?.limited.includes(name) ?? false;
+if (isWithout) process.stderr.write(`not run:${limitedBy(cgroups)} for this user of this machine\n`);
+
+describe.skipIf(isWithout)('a cgroup', () => {
+  /** A process that does as it is told once it is held. */
+  async function held(command: string, ...args: string[]) {
+    const child = spawn(command, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    onTestFinished(async () => {
+      // What is stopped forks no more.
+      child.kill('SIGSTOP');
+      for (const pid of descendants(child.pid ?? 0)) process.kill(pid, 'SIGKILL');
+      child.kill('SIGKILL');
+      await cgroup?.remove();
+    });
+    const cgroup = cgroups?.confine(child.pid ?? 0);
+    await cgroup?.hold();
+    child.stdin.write('\n');
+    return { child, cgroup };
+  }
+  const complaint = async ({ stderr }: Awaited<ReturnType<typeof held>>['child']) => {
+    for await (const chunk of stderr) return String(chunk);
+    return '';
+  };
+
+  test.skipIf(!isLimited('pids'))('holds a fork bomb', async () => {
+    const mark = newMark();
+    const bomb = `read _; while :; do sleep ${mark} & done`;
+    const { child } = await held('/bin/bash', '-c', bomb);
+    expect(await complaint(child)).toContain('Resource temporarily unavailable');
+    await expect.poll(() => processesWith(mark).length).toBe(limits.processes - 1);
+  });
+
+  test.skipIf(!isLimited('pids'))('holds a thread bomb', async () => {
+    const bomb =
+      'import threading, time\ninput()\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()';
+    const { child } = await held('/usr/bin/python3', '-c', bomb);
+    expect(await complaint(child)).toContain('Traceback');
+    expect(readdirSync(`/proc/${child.pid}/task`)).toHaveLength(limits.processes);
+  });
+
+  test.skipIf(!isLimited('memory'))(
+    'has the kernel kill what takes too much memory, and counts it',
+    async () => {
+      const { child, cgroup } = await held('/usr/bin/python3', '-c', 'input(); b"1" * (200 << 20)');
+      const [, signal] = await once(child, 'exit');
+      expect(signal).toBe('SIGKILL');
+      expect(cgroup?.memoryKills()).toBe(1);
+    },
+  );
+
+  test('holds what was started before it as well, and is gone in the end', async () => {
+    const mark = newMark();
+    const child = spawn('/bin/bash', ['-c', `sleep ${mark} & sleep ${mark} & wait`]);
+    await expect.poll(() => processesWith(mark)).toHaveLength(2);
+    const cgroup = cgroups?.confine(child.pid ?? 0);
+    await cgroup?.hold();
+    for (const place of places) {
+      const [name = ''] = readdirSync(place).filter((each) => own().includes(each));
+      const pids = readFileSync(path.join(place, name, 'cgroup.procs'), 'utf8')
+        .trim()
+        .split('\n');
+      expect(pids.sort()).toEqual([`${child.pid}`, ...processesWith(mark)].sort());
+    }
+    for (const pid of [...processesWith(mark).map(Number), child.pid ?? 0]) process.kill(pid, 'SIGKILL');
+    await cgroup?.remove();
+    expect(own()).toEqual([]);
+  });
+
+  test('of a server that is no more is taken away by the next, and of no other', async () => {
+    const [, start] = /^hopx-\d+-(\d+)-/.exec(await nameOfOwn()) ?? [];
+    const dead = ['hopx-999999999-1-1', `hopx-${process.pid}-1-1`];
+    const living = `hopx-${process.pid}-${start}-999`;
+    const paths = (names: readonly string[]) =>
+      names.flatMap((name) => places.map((place) => path.join(place, name)));
+    for (const directory of paths([...dead, living])) mkdirSync(directory);
+    await openCgroups(thisMachine(), limits);
+    expect(paths(dead).filter((directory) => existsSync(directory))).toEqual([]);
+    for (const directory of paths([living])) rmdirSync(directory);
+  });
+
+  async function nameOfOwn(): Promise<string> {
+    await held('/bin/cat');
+    return own()[0] ?? '';
+  }
+});
+
+const limitsOf = ({ isolation }: { isolation: string }) =>
+  /; with(?:out)? cgroup limits[^;.]*/.exec(isolation)?.[0];
+
+test('a server that may not make cgroups says so', async () => {
+  const machine = thisMachine();
+  const readText = (file: string) => (file === '/proc/self/cgroup' ? '' : machine.readText(file));
+  const launcher = await openLauncher({ machine: { ...machine, readText } });
+  expect(limitsOf(launcher)).toBe('; without cgroup limits');
+  launcher.close();
+});
+
+test.skipIf(isWithout)('one that may says what it limits', async () => {
+  const launcher = await openLauncher();
+  expect(limitsOf(launcher)).toBe(limitedBy(cgroups));
+  expect(limitedBy(cgroups)).toMatch(/^; with cgroup limits on (\w+, )*(\w+ and )?\w+ \(v[12]\)$/);
+  launcher.close();
+});
+
+describe('a sandbox', () => {
+  const { launch } = useLauncher({ limits: { ...limits, processes: 64 } });
+
+  /** How often the kernel has ended something in the only sandbox there is. */
+  const kills = () => {
+    const { directory = '', version } = hierarchies.find((each) => each.controllers.includes('memory')) ?? {};
+    const file = version === 2 ? 'memory.events' : 'memory.oom_control';
+    const text = readFileSync(path.join(directory, own()[0] ?? '', file), 'utf8');
+    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1]);
+  };
+
+  test.skipIf(!isLimited('memory'))(
+    'goes on without code that fills memory which no process shows',
+    async () => {
+      const sandbox = await launch();
+      // What lies in sockets belongs to the kernel.
+      const bomb = `
+import os, socket
+for child in range(40):
+  if os.fork() == 0:
+    pairs = []
+    while True:
+      try:
+        pairs.append(socket.socketpair())
+        pairs[-1][0].setblocking(False)
+        while True: pairs[-1][0].send(bytes(65536))
+      except BlockingIOError: pass
+      except OSError: break
+    os.read(os.pipe()[0], 1)
+print("filled", flush=True)
+os.wait()`;
+      await sandbox.writeFile('bomb.py', Buffer.from(bomb));
+      const result = await sandbox.run(request('bash', 'exec python3 bomb.py', { timeoutMs: 8000 }));
+      expect(result).toMatchObject({ endedBy: 'memory', exitCode: 137 });
+      expect(kills()).toBeGreaterThan(0);
+      expect((await sandbox.run(request('bash', 'ls'))).stdout).toBe('bomb.py\n');
+    },
+  );
+
+  const shared = `
+import mmap
+m = mmap.mmap(-1, 2 << 30)
+for at in range(0, 2 << 30, 1 << 20): m[at:at + (1 << 20)] = bytes(1 << 20)`;
+
+  test.skipIf(!isLimited('memory'))(
+    'tells of what the kernel ended as of what the watchdog ends',
+    async () => {
+      const sandbox = await launch();
+      await sandbox.run(request('python', 'x = 1'));
+      const result = await sandbox.run(request('python', `print("so far", flush=True)\n${shared}`));
+      expect(result).toMatchObject({
+        ...{ endedBy: 'memory', exitCode: 137, stdout: 'so far\n', variablesLost: true },
+      });
+      expect(kills()).toBeGreaterThan(0);
+    },
+  );
+
+  test.skipIf(isWithout)('has all of its processes in a cgroup, which goes with it', async () => {
+    const mark = newMark();
+    const [sandbox] = await Promise.all([launch(), launch(), launch()]);
+    await sandbox.run(request('bash', `setsid sleep ${mark} & sleep ${mark} &`));
+    await sandbox.run(request('python', `import subprocess; subprocess.Popen(["sleep", "${mark}"])`));
+    await expect.poll(() => processesWith(mark)).toHaveLength(3);
+    const held = processesWith(mark).map((pid) => readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
+    for (const text of held) expect(text.match(/hopx-\d+-\d+-\w+$/gm)).toHaveLength(places.length);
+    expect(new Set(own())).toHaveLength(3);
+    await sandbox.destroy();
+    expect(new Set(own())).toHaveLength(2);
+  });
+});
