@@ -18,7 +18,7 @@ export type { RunOptions, RunRequest, RunResult } from './run.ts';
 
 /** One isolated place to run code in, with its files and its Python kernel. */
 export type LocalSandbox = GuestFiles & {
-  /** Makes its first run a quick one; until then it takes next to no time and memory. */
+  /** Makes its first run a quick one; until then it takes next to no time and memory. Of one that ended nothing is asked. */
   prepare(): void;
   /** Python runs of one sandbox take turns; others go side by side. */
   run(request: RunRequest, options?: RunOptions): Promise<RunResult>;
@@ -114,7 +114,7 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
 
   const sandbox: LocalSandbox = {
     ...createGuestFiles(deps, newId),
-    prepare: () => session.send({ op: 'prepare', id: newId() }),
+    prepare: () => session.send({ op: 'prepare', id: 'prepare' }),
     ended,
     async run(request, runOptions = {}) {
       session.requireAlive();

@@ -59,4 +59,10 @@ describe('a real sandbox', () => {
     await expect.poll(() => sandbox.processes().length).toBe(3);
     await sandbox.destroy();
   });
+
+  test("that was deleted before its time came is in nobody's way", async () => {
+    const sandbox = await launcher.launch({ id: 'deleted', internetAccess: false });
+    await sandbox.destroy();
+    expect(() => sandbox.prepare()).not.toThrow();
+  });
 });
