@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Launcher, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { preparedInCalm } from '../../../src/engine/sandbox/prepared-in-calm.ts';
 
@@ -15,36 +15,46 @@ function scripted() {
         });
       }),
   );
-  const begin = (name: string) => void start(name).catch(() => {});
-  const end = async (name: string, how: 'up' | 'fail' = 'up') => {
-    ends.get(name)?.[how]();
-    await new Promise(setImmediate);
+  return {
+    prepared,
+    begin: (name: string) => void start(name).catch(() => {}),
+    end: (name: string, how: 'up' | 'fail' = 'up') => ends.get(name)?.[how](),
   };
-  return { prepared, begin, end };
 }
 
 describe('what was started is prepared', () => {
-  test('at once where nothing else is being started', async () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+  test('a moment after, where nothing else is being started', async () => {
     const { prepared, begin, end } = scripted();
-    for (const name of ['first', 'second']) {
-      begin(name);
-      await end(name);
-      expect(prepared.at(-1)).toBe(name);
-    }
+    begin('only');
+    end('only');
+    await pass(9);
+    expect(prepared).toEqual([]);
+    await pass(1);
+    expect(prepared).toEqual(['only']);
   });
 
-  test.each(['up', 'fail'] as const)(
-    'with the others once the last of them is up or failed: %s',
-    async (how) => {
-      const { prepared, begin, end } = scripted();
-      for (const name of ['one', 'two', 'last']) begin(name);
-      await end('two');
-      await end('one');
-      expect(prepared).toEqual([]);
-      await end('last', how);
-      expect(prepared).toEqual(how === 'up' ? ['two', 'one', 'last'] : ['two', 'one']);
-    },
-  );
+  test.each(['up', 'fail'] as const)('with the others after the last of them: %s', async (how) => {
+    const { prepared, begin, end } = scripted();
+    for (const name of ['one', 'two', 'three']) begin(name);
+    end('two');
+    end('one');
+    end('three');
+    await pass(9);
+    begin('last');
+    await pass(100);
+    expect(prepared).toEqual([]);
+    end('last', how);
+    await pass(10);
+    expect(prepared).toEqual(['two', 'one', 'three', ...(how === 'up' ? ['last'] : [])]);
+  });
 });
 
 describe('a real sandbox', () => {
