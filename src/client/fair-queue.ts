@@ -2,7 +2,7 @@ import type { QueueAddOptions } from 'p-queue';
 
 type Run = () => Promise<unknown>;
 
-export type FairOptions = QueueAddOptions & { place?: Place };
+export type FairOptions<P extends Place = Place> = QueueAddOptions & { place?: P };
 
 /** Where something waits, and what takes it out again. One object a call, of which there may be thousands. */
 export type Place = {
@@ -10,16 +10,17 @@ export type Place = {
   readonly key: string;
   /** Goes before all of its priority: a repeat has waited already. */
   readonly front: boolean;
-  run?: Run;
-  band?: Band;
+  /** Both are the queue's own, and undefined outside of it. */
+  run: Run | undefined;
+  band: number | undefined;
 };
 
-type Band = { priority: number; front: Place[]; byKey: Map<string, Place[]> };
+type Band<P> = { priority: number; front: P[]; byKey: Map<string, P[]> };
 
 /** The order of a lane: priority first, then round robin among keys, then first come first served. */
-export class FairQueue {
+export class FairQueue<P extends Place = Place> {
   /** Highest priority first; few, so a scan is cheaper than a heap. */
-  #bands: Band[] = [];
+  #bands: Band<P>[] = [];
   size = 0;
 
   /** The priority of what would go next, or undefined when nothing waits. */
@@ -27,10 +28,16 @@ export class FairQueue {
     return this.#bands[0]?.priority;
   }
 
-  enqueue(run: Run, { priority = 0, place = { key: '', front: false } }: Partial<FairOptions> = {}): void {
+  /** What waits, by priority, and within one key in its order. */
+  get places(): P[] {
+    return this.#bands.flatMap(waitingIn);
+  }
+
+  enqueue(run: Run, { priority = 0, place }: Partial<FairOptions<P>> = {}): void {
+    if (place === undefined) throw new TypeError('what joins a lane says where');
     const band = this.#band(priority);
     place.run = run;
-    place.band = band;
+    place.band = priority;
     this.size += 1;
     const line = place.front ? band.front : band.byKey.get(place.key);
     if (line === undefined) band.byKey.set(place.key, [place]);
@@ -47,8 +54,9 @@ export class FairQueue {
   }
 
   /** Takes out what waits at a place; nothing when it has left already. */
-  leave(place: Place): void {
-    const { band, key, front } = place;
+  leave(place: P): void {
+    const { key, front } = place;
+    const band = this.#bands.find(({ priority }) => priority === place.band);
     if (band === undefined) return;
     const line = front ? band.front : band.byKey.get(key);
     line?.splice(line.indexOf(place), 1);
@@ -56,10 +64,9 @@ export class FairQueue {
     this.#left(place, band);
   }
 
-  filter({ priority = 0 }: Readonly<Partial<FairOptions>>): Run[] {
+  filter({ priority = 0 }: Readonly<Partial<FairOptions<P>>>): Run[] {
     const band = this.#bands.find((candidate) => candidate.priority === priority);
-    const places = band === undefined ? [] : [...band.front, ...[...band.byKey.values()].flat()];
-    return places.flatMap(({ run }) => run ?? []);
+    return (band === undefined ? [] : waitingIn(band)).flatMap(({ run }) => run ?? []);
   }
 
   /** p-queue offers it; nothing here changes its mind about a priority. */
@@ -67,24 +74,28 @@ export class FairQueue {
     throw new TypeError('a lane does not change priorities');
   }
 
-  #band(priority: number): Band {
+  #band(priority: number): Band<P> {
     const found = this.#bands.find((band) => band.priority === priority);
     if (found !== undefined) return found;
-    const band = { priority, front: [], byKey: new Map() };
+    const band: Band<P> = { priority, front: [], byKey: new Map() };
     this.#bands.push(band);
     this.#bands.sort((a, b) => b.priority - a.priority);
     return band;
   }
 
-  #left(place: Place, band: Band): void {
-    delete place.band;
+  #left(place: P, band: Band<P>): void {
+    place.band = undefined;
     this.size -= 1;
     if (band.front.length === 0 && band.byKey.size === 0) this.#bands.splice(this.#bands.indexOf(band), 1);
   }
 }
 
+function waitingIn<P>({ front, byKey }: Band<P>): P[] {
+  return [...front, ...[...byKey.values()].flat()];
+}
+
 /** A Map keeps insertion order: taking the first key and putting it back last is round robin. */
-function takeTurn(band: Band): Place | undefined {
+function takeTurn<P>(band: Band<P>): P | undefined {
   for (const [key, line] of band.byKey) {
     band.byKey.delete(key);
     const next = line.shift();

@@ -8,9 +8,9 @@ export type Governor = {
   etaMs(ahead: number): number;
   /** What keeps requests back, if anything does. */
   reason(): 'rate limited' | 'unavailable' | undefined;
-  onSend(): void;
-  /** Every send ends in exactly one of these; `counted` is false when the request never left. */
-  onAnswer(answer: { counted: boolean; facts?: RateFacts | undefined }): void;
+  onSend(sentMs: number): void;
+  /** Every send ends in exactly one of these; `counted` is false when it used up nothing: never left, or refused. */
+  onAnswer(answer: { sentMs: number; counted: boolean; facts?: RateFacts | undefined }): void;
   /** The server refused for its rate limit; nothing goes before `waitMs` is over. */
   onThrottle(waitMs: number, policy?: { limit: number; windowMs: number } | undefined): void;
   onSuccess(): void;
@@ -34,15 +34,26 @@ const BREAKER_BASE_MS = 500;
 const BREAKER_CAP_MS = 8_000;
 /** Before the first answer, and while a breaker probes, so many requests may be in flight. */
 const PROBES = 2;
+/** A refusal comes sooner than this: what is in flight for longer was taken, and runs somebody's code. */
+const TAKEN_MS = 1_000;
+/** Two resets that differ by less are one, told in whole seconds. */
+const RESET_SLACK_MS = 1_500;
+/** Who shared the limit once is expected again for so many windows. */
+const SHARED_WINDOWS = 10;
+/** The first step of a limit that was learned back to the documented one; each clean step doubles the next. */
+const GROWTH = 0.05;
 /** The smallest documented limit is 20 a minute; a refusal after fewer than half of that has other reasons. */
 const MIN_EVIDENCE = 10;
 /** A reset further away than this contradicts the documented windows of a minute and is not believed. */
 const MAX_RESET_MS = 600_000;
 
+/** What headers said last. `toldMs` and `resetMs` are on our clock. */
+type Seen = { remaining: number; toldMs: number; resetMs: number };
+
 /**
  * Knows when a lane may send. In order of trust: a wait that the server asked for, its headers, and a log of
  * our own requests stamped when the answer came (the server counted each no later than that, so the log
- * never sends too early, whatever kind of window the server has).
+ * never sends too early, whatever kind of window the server has, as long as nobody else uses it up).
  */
 export function createGovernor({
   limit: prior,
@@ -55,37 +66,53 @@ export function createGovernor({
   let windowMs = priorWindowMs;
   let blockedUntil = 0;
   let blockedFor: 'rate' | 'fault' = 'rate';
-  let ramp = PROBES;
-  let inFlight = 0;
+  let ramp = prior === Infinity ? Infinity : PROBES;
   let faults = 0;
   let trips = 0;
-  let growsAt = Infinity;
-  let seen: { remaining: number; resetAt: number } | undefined;
+  let growth = { share: GROWTH, dueMs: Infinity };
+  let seen: Seen | undefined;
+  let aloneUntil = 0;
+  let sharedUntil = 0;
+  let forgotMs = 0;
+  const inFlight: number[] = [];
   const answered: number[] = [];
 
   const forget = (at: number) => {
-    while (answered.length > 0 && (answered[0] ?? 0) + windowMs <= at) answered.shift();
+    while (answered.length > 0 && (answered[0] ?? 0) + windowMs <= at) {
+      answered.shift();
+      forgotMs = at;
+    }
   };
   const reserve = (urgent: boolean) =>
     urgent || reserveShare === 0 || limit === 1 ? 0 : Math.max(1, Math.floor(limit * reserveShare));
+  const sentSince = (ms: number) => inFlight.filter((sentMs) => sentMs >= ms);
+
+  const waitForRamp = (at: number): number => {
+    if (inFlight.length < ramp) return 0;
+    const open = sentSince(at - TAKEN_MS);
+    return open.length < ramp ? 0 : (open[open.length - ramp] ?? at) + TAKEN_MS - at;
+  };
 
   const waitForLog = (at: number, spare: number): number => {
     forget(at);
-    const over = answered.length + inFlight + 1 - (limit - spare);
+    const over = answered.length + inFlight.length + 1 - (limit - spare);
     if (over <= 0) return 0;
     const freeing = answered[over - 1];
     return freeing === undefined ? Infinity : freeing + windowMs - at;
   };
 
-  const waitForHeaders = (
-    at: number,
-    spare: number,
-    known: { remaining: number; resetAt: number },
-  ): number => {
-    if (at >= known.resetAt) return inFlight > 0 ? Infinity : 0;
-    if (known.remaining - inFlight - spare > 0) return 0;
-    // With requests in flight the count may still turn out better than feared, but never before the reset.
-    return known.resetAt - at;
+  const waitForHeaders = (at: number, spare: number, { remaining, toldMs, resetMs }: Seen): number => {
+    if (at < resetMs) {
+      const uncounted = sentSince(toldMs - TAKEN_MS).length;
+      if (remaining - uncounted - spare > 0) return 0;
+      // A bucket fills and a log forgets before the reset that they tell; ours knows when, if nobody else counts.
+      return Math.min(resetMs - at, at < aloneUntil ? waitForLog(at, spare) : Infinity);
+    }
+    // One goes ahead into the new window, alone, and its answer opens the rest.
+    const [ahead] = sentSince(resetMs);
+    if (ahead !== undefined) return at < ahead + TAKEN_MS ? ahead + TAKEN_MS - at : waitForLog(at, spare);
+    const [open] = sentSince(at - TAKEN_MS);
+    return open === undefined ? 0 : open + TAKEN_MS - at;
   };
 
   /** The server says only that it was too much: what it took before that is the limit, until more is proven. */
@@ -93,15 +120,45 @@ export function createGovernor({
     forget(at);
     // A few requests say more about who else was there than about the limit.
     if (limit === Infinity || answered.length < MIN_EVIDENCE) return;
-    limit = Math.min(limit, answered.length - 1);
-    growsAt = at + 2 * windowMs;
+    // Of what is in flight some may have been taken; the refusals of the rest correct it.
+    limit = Math.min(limit, answered.length + inFlight.length);
+    growth = { share: GROWTH, dueMs: at + 2 * windowMs };
   };
 
   /** Somebody else may have used up the window that was learned from, so the limit creeps back to the prior. */
   const grow = (at: number) => {
-    if (limit >= prior || at < growsAt) return;
-    limit = Math.min(prior, Math.ceil(limit * 1.5));
-    growsAt = at + 2 * windowMs;
+    if (limit >= prior || at < growth.dueMs) return;
+    limit = Math.min(prior, Math.ceil(limit * (1 + growth.share)));
+    growth = { share: growth.share * 2, dueMs: at + 2 * windowMs };
+  };
+
+  /** Somebody else uses the limit as well, and our log knows nothing of that. */
+  const share = (at: number) => {
+    aloneUntil = 0;
+    sharedUntil = at + SHARED_WINDOWS * windowMs;
+  };
+
+  const hear = (at: number, sentMs: number, facts: RateFacts) => {
+    const resetMs = at + facts.resetInMs;
+    limit = facts.limit;
+    if (facts.resetInMs > windowMs + RESET_SLACK_MS) windowMs = facts.resetInMs;
+    forget(at);
+    const isOurs = facts.limit - facts.remaining <= answered.length + inFlight.length;
+    if (isOurs && at >= sharedUntil) aloneUntil = at + windowMs;
+    // What was forgotten since the request was sent was still counted.
+    if (!isOurs && forgotMs <= sentMs) share(at);
+    const isNewWindow =
+      seen === undefined || seen.resetMs <= sentMs || resetMs > seen.resetMs + RESET_SLACK_MS;
+    // Answers come out of order: inside one window the smallest count is the latest.
+    if (isNewWindow || seen === undefined) seen = { remaining: facts.remaining, toldMs: at, resetMs };
+    else {
+      const isLatest = facts.remaining <= seen.remaining;
+      seen = {
+        remaining: Math.min(seen.remaining, facts.remaining),
+        toldMs: isLatest ? at : seen.toldMs,
+        resetMs: Math.max(seen.resetMs, resetMs),
+      };
+    }
   };
 
   const block = (untilMs: number, why: 'rate' | 'fault') => {
@@ -114,7 +171,8 @@ export function createGovernor({
     wait(urgent) {
       const at = now();
       if (at < blockedUntil) return blockedUntil - at;
-      if (inFlight >= ramp) return Infinity;
+      const rampMs = waitForRamp(at);
+      if (rampMs > 0) return rampMs;
       if (limit === Infinity) return 0;
       return seen === undefined ? waitForLog(at, reserve(urgent)) : waitForHeaders(at, reserve(urgent), seen);
     },
@@ -124,45 +182,35 @@ export function createGovernor({
       const blocked = Math.max(0, blockedUntil - at);
       if (limit === Infinity) return blocked;
       const spare = reserve(false);
-      const left =
-        seen === undefined ? limit - spare - answered.length - inFlight : seen.remaining - spare - inFlight;
+      const used = inFlight.length + spare;
+      const left = seen === undefined ? limit - answered.length - used : seen.remaining - used;
       if (blocked === 0 && ahead < left) return 0;
       const opensIn =
         blocked > 0
           ? blocked
-          : Math.max(0, seen === undefined ? (answered[0] ?? at) + windowMs - at : seen.resetAt - at);
+          : Math.max(0, seen === undefined ? (answered[0] ?? at) + windowMs - at : seen.resetMs - at);
       return (
         opensIn + Math.floor(Math.max(0, ahead - Math.max(0, left)) / Math.max(1, limit - spare)) * windowMs
       );
     },
     reason() {
-      if (now() < blockedUntil) return blockedFor === 'fault' ? 'unavailable' : 'rate limited';
-      return this.wait(false) > 0 && inFlight < ramp ? 'rate limited' : undefined;
-    },
-    onSend() {
-      inFlight += 1;
-    },
-    onAnswer({ counted, facts }) {
       const at = now();
-      inFlight -= 1;
+      if (at < blockedUntil) return blockedFor === 'fault' ? 'unavailable' : 'rate limited';
+      return waitForRamp(at) === 0 && this.wait(false) > 0 ? 'rate limited' : undefined;
+    },
+    onSend(sentMs) {
+      inFlight.push(sentMs);
+    },
+    onAnswer({ sentMs, counted, facts }) {
+      const at = now();
+      inFlight.splice(inFlight.indexOf(sentMs), 1);
       if (counted && limit !== Infinity) {
         answered.push(at);
         forget(at);
         grow(at);
       }
-      if (facts === undefined) {
-        if (counted && seen !== undefined && at >= seen.resetAt) seen = undefined;
-        return;
-      }
-      if (facts.resetInMs > MAX_RESET_MS) return;
-      limit = facts.limit;
-      const resetAt = at + facts.resetInMs;
-      // Answers come out of order: inside one window the smallest count is the latest.
-      const sameWindow = seen !== undefined && at < seen.resetAt && resetAt <= seen.resetAt + 1_500;
-      seen =
-        sameWindow && seen !== undefined
-          ? { remaining: Math.min(seen.remaining, facts.remaining), resetAt: seen.resetAt }
-          : { remaining: facts.remaining, resetAt };
+      if (facts !== undefined && facts.resetInMs <= MAX_RESET_MS) hear(at, sentMs, facts);
+      else if (facts === undefined && counted && seen !== undefined && at >= seen.resetMs) seen = undefined;
     },
     onThrottle(waitMs, policy) {
       const at = now();
@@ -170,7 +218,10 @@ export function createGovernor({
       block(at + waitMs + random() * Math.min(waitMs * 0.25, windowMs * 0.05), 'rate');
       if (policy !== undefined) ({ limit, windowMs } = policy);
       else if (seen === undefined) learn(at);
-      if (seen !== undefined && seen.resetAt < blockedUntil) seen = { remaining: 0, resetAt: blockedUntil };
+      if (seen !== undefined && seen.resetMs < blockedUntil) {
+        seen = { remaining: 0, toldMs: at, resetMs: blockedUntil };
+        share(at);
+      }
       ramp = 1;
     },
     onSuccess() {

@@ -9,13 +9,13 @@ export function createJointGovernor(first: Governor, second: Governor): Governor
     wait: (urgent) => Math.max(first.wait(urgent), second.wait(urgent)),
     etaMs: (ahead) => Math.max(first.etaMs(ahead), second.etaMs(ahead)),
     reason: () => first.reason() ?? second.reason(),
-    onSend() {
-      first.onSend();
-      second.onSend();
+    onSend(sentMs) {
+      first.onSend(sentMs);
+      second.onSend(sentMs);
     },
     onAnswer(answer) {
       first.onAnswer(answer);
-      second.onAnswer({ counted: answer.counted });
+      second.onAnswer({ ...answer, facts: undefined });
     },
     onThrottle: first.onThrottle,
     onSuccess() {

@@ -18,8 +18,8 @@ export type Ticket = {
 };
 
 export type Lane = {
-  /** Runs one attempt when its turn has come and the governor lets it; rejects with a `SandboxFailure` otherwise. */
-  attempt<T>(ticket: Ticket, send: () => Promise<T>): Promise<T>;
+  /** Runs one attempt, told when it was sent on the lane's clock, when its turn has come and the governor lets it; rejects with a `SandboxFailure` otherwise. */
+  attempt<T>(ticket: Ticket, send: (sentMs: number) => Promise<T>): Promise<T>;
   /** Looks again whether the governor lets anything go. */
   pump(): void;
   readonly size: number;
@@ -54,51 +54,42 @@ export function createLane({
   now = () => performance.now(),
   setTimer = realTimer,
 }: LaneOptions): Lane {
-  let line = new FairQueue();
-  const queue = new PQueue<FairQueue, FairOptions>({
+  let line = new FairQueue<Waiting>();
+  const queue = new PQueue<FairQueue<Waiting>, FairOptions<Waiting>>({
     concurrency,
-    queueClass: class extends FairQueue {
+    queueClass: class extends FairQueue<Waiting> {
       constructor() {
         super();
         line = this;
       }
     },
   });
-  const waiting = new Set<Waiting>();
   let cancelWake = () => {};
   let closed = false;
 
-  const leave = (entry: Waiting) => {
-    waiting.delete(entry);
-    entry.ticket.signal.removeEventListener('abort', entry.onAbort);
-  };
+  const stopListening = ({ ticket, onAbort }: Waiting) => ticket.signal.removeEventListener('abort', onAbort);
 
   const drop = (entry: Waiting, failure: SandboxFailure) => {
-    waiting.delete(entry);
     line.leave(entry);
     entry.reject(failure);
   };
 
   const refuse = (entry: Waiting, failure: SandboxFailure) => {
-    leave(entry);
+    stopListening(entry);
     drop(entry, failure);
   };
 
   const tell = () => {
     const waitMs = governor.wait(false);
-    if (waitMs === 0) return;
-    const why = governor.reason() === 'unavailable' ? 'waiting out an outage of' : 'rate limited by';
-    const seconds = Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
-    let ahead = 0;
-    for (const { ticket } of waiting) {
-      ticket.progress(`${why} the sandbox API${seconds}, ${ahead} calls ahead`);
-      ahead += 1;
-    }
+    const why = whatFor[governor.reason() ?? 'slots'];
+    const seconds = waitMs > 0 && Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
+    for (const [ahead, { ticket }] of line.places.entries())
+      ticket.progress(`${why}${seconds}, ${ahead} ahead in the queue`);
   };
 
   const expire = () => {
-    for (const entry of waiting) {
-      if (now() >= entry.ticket.deadlineMs) refuse(entry, refusal(governor, waiting.size));
+    for (const entry of line.places) {
+      if (now() >= entry.ticket.deadlineMs) refuse(entry, refusal(governor, line.size));
     }
   };
 
@@ -136,19 +127,21 @@ export function createLane({
           front: ticket.front,
           ticket,
           reject,
+          run: undefined,
+          band: undefined,
           // The signal has dropped its listeners by itself when it tells them.
           onAbort: () => drop(entry, cancelled()),
         };
         // One signal may stand for a thousand calls; that many listeners are meant.
         setMaxListeners(0, ticket.signal);
-        waiting.add(entry);
         ticket.signal.addEventListener('abort', entry.onAbort, { once: true });
         const job = async () => {
-          leave(entry);
-          governor.onSend();
+          stopListening(entry);
+          const sentMs = now();
+          governor.onSend(sentMs);
           pump();
           try {
-            resolve(await send());
+            resolve(await send(sentMs));
           } catch (error) {
             reject(error);
           } finally {
@@ -166,10 +159,16 @@ export function createLane({
     close() {
       closed = true;
       cancelWake();
-      for (const entry of waiting) refuse(entry, cancelled());
+      for (const entry of line.places) refuse(entry, cancelled());
     },
   };
 }
+
+const whatFor = {
+  'rate limited': 'rate limited by the sandbox API',
+  unavailable: 'waiting out an outage of the sandbox API',
+  slots: 'waiting for other calls to end',
+} as const;
 
 function cancelled(): SandboxFailure {
   return new SandboxFailure('CANCELLED', { outcome: 'not_performed' });

@@ -128,7 +128,7 @@ export function createPerform({
       progress: call.progress,
     };
     return lane
-      .attempt(ticket, async () => {
+      .attempt(ticket, async (sentMs) => {
         nth.sent = true;
         leaveQueue();
         const queuedMs = now() - queuedAt;
@@ -137,7 +137,7 @@ export function createPerform({
         const reply = await transport.send(wireRequest(operation, request, nth.body, access, call));
         const verdict = classify(operation, readable(reply, request), wallNow());
         // Told before the slot is given back, so that the next in line already meets the pause.
-        inform(governor, reply, verdict, wallNow(), unhintedWaitMs(nth.refusals));
+        inform(governor, { sentMs, reply, verdict }, wallNow(), unhintedWaitMs(nth.refusals));
         nth.isProbe = governor.reason() === 'unavailable';
         learn(reply, verdict, sandboxId, access);
         log.debug('attempt', {
@@ -233,14 +233,14 @@ function readable(reply: Answer | Broken, { isReply }: Request): Answer | Broken
 
 function inform(
   governor: Governor,
-  reply: Answer | Broken,
-  verdict: Verdict,
+  { sentMs, reply, verdict }: { sentMs: number; reply: Answer | Broken; verdict: Verdict },
   nowMs: number,
   unhintedMs: number,
 ): void {
   const facts = reply.kind === 'answer' ? rateFacts(reply.headers, nowMs) : undefined;
-  governor.onAnswer({ counted: reply.kind === 'answer' || reply.sent, facts });
-  if (verdict.kind === 'again' && verdict.why === 'rate') {
+  const isRefused = verdict.kind === 'again' && verdict.why === 'rate';
+  governor.onAnswer({ sentMs, counted: !isRefused && (reply.kind === 'answer' || reply.sent), facts });
+  if (isRefused) {
     governor.onThrottle(verdict.waitMs ?? unhintedMs, verdict.policy);
   } else if (verdict.kind === 'unknown' || (verdict.kind === 'again' && verdict.why !== 'auth')) {
     governor.onFault();

@@ -51,13 +51,13 @@ export function rateFacts(headers: Headers, nowMs: number): RateFacts | undefine
   const remaining = field(headers['ratelimit'], 'r') ?? whole(headers['x-ratelimit-remaining']);
   const limit = field(headers['ratelimit-policy'], 'q') ?? whole(headers['x-ratelimit-limit']);
   const inSeconds = field(headers['ratelimit'], 't');
-  const reset = whole(headers['x-ratelimit-reset']);
+  const reset = latest(headers['x-ratelimit-reset']);
   const resetInMs =
     inSeconds !== undefined
       ? inSeconds * 1000
       : reset === undefined
         ? undefined
-        : endOfSecond(reset) * 1000 - serverNow(headers, nowMs);
+        : reset * 1000 - serverNow(headers, nowMs);
   if (limit === undefined || remaining === undefined || resetInMs === undefined) return undefined;
   if (limit < 1 || remaining > limit) return undefined;
   const wait = sane(Math.max(0, resetInMs));
@@ -72,9 +72,11 @@ export function policyInText(text: string | undefined): { limit: number; windowM
   return windowMs === undefined || limit < 1 ? undefined : { limit, windowMs };
 }
 
-/** A reset in whole seconds may be rounded down: the window ends within that second, at the latest at its end. */
-function endOfSecond(reset: number): number {
-  return Number.isInteger(reset) ? reset + 1 : reset;
+/** A number may have been cut to the digits that it is told in, so a window ends within its last digit, at the latest at its end. */
+function latest(value: string | undefined): number | undefined {
+  const told = whole(value);
+  const digits = value?.trim().split('.')[1]?.length ?? 0;
+  return told === undefined ? undefined : told + 10 ** -digits;
 }
 
 function whole(value: string | undefined): number | undefined {

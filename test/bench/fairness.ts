@@ -84,7 +84,7 @@ async function throughOneLane({ url }: LimitedHopx): Promise<Waits> {
         deadlineMs: performance.now() + BUDGET_MS,
         progress() {},
       },
-      async () => {
+      async (sentMs) => {
         const reply = await transport.send({
           method: 'POST',
           origin: url,
@@ -93,7 +93,7 @@ async function throughOneLane({ url }: LimitedHopx): Promise<Waits> {
           body: '{"code":"1"}',
           timeoutMs: 5_000,
         });
-        governor.onAnswer({ counted: true });
+        governor.onAnswer({ sentMs, counted: true });
         if (reply.kind !== 'answer' || reply.status !== 200) throw new Error('refused');
         governor.onSuccess();
       },

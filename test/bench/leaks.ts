@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createHopxClient, type HopxClient } from '../../src/client/hopx-client.ts';
 import { unlimitedRates } from '../../src/client/lanes.ts';
 import { SandboxFailure } from '../../src/contract/failures.ts';
-import { silentLog } from '../../src/log.ts';
+import { createLog } from '../../src/log.ts';
+import { renderFailure } from '../../src/mcp/render.ts';
+import { createRedactor } from '../../src/redactor.ts';
 import { newCall } from '../support/calls.ts';
 import { faults, startFaultyHopx } from '../support/faulty-hopx.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -16,6 +18,8 @@ const AT_ONCE = 20;
 /** Waits of the client pass this much faster: a minute's sweep is over in half a second. */
 const SPEED = 100;
 const LIFETIME_SECONDS = 1_800;
+/** Of no shape by which the redactor would know it. */
+const API_KEY = 'opaque-key-of-no-known-shape';
 
 type Mix = {
   name: string;
@@ -70,8 +74,18 @@ async function suffer({ seed, appliesEnv, servers, foreignSeconds }: Mix) {
   const createMs: number[] = [];
   const failed = { creates: 0, executes: 0 };
   const failures = new Map<string, number>();
+  const { redact, add } = createRedactor([API_KEY]);
+  const told = { lines: 0, secrets: 0 };
+  const tell = (line: string) => {
+    told.lines += 1;
+    told.secrets += hopx.secretsIn(line).length;
+  };
   const fail = (kind: keyof typeof failed, error: unknown) => {
     failed[kind] += 1;
+    if (error instanceof SandboxFailure) {
+      const cost = { attempts: 1, queued_ms: 0, elapsed_ms: 0 };
+      tell(redact(JSON.stringify(renderFailure(error, cost, new Date(), redact))));
+    }
     const known = error instanceof SandboxFailure ? `${error.code}, ${error.facts.outcome}` : String(error);
     failures.set(`${kind}: ${known}`, (failures.get(`${kind}: ${known}`) ?? 0) + 1);
   };
@@ -103,9 +117,10 @@ async function suffer({ seed, appliesEnv, servers, foreignSeconds }: Mix) {
   const clients = Array.from({ length: servers }, () =>
     createHopxClient({
       baseUrl: hopx.url,
-      apiKey: 'hopx_live_bench.key',
+      apiKey: API_KEY,
       rates: unlimitedRates,
-      log: silentLog,
+      log: createLog({ level: 'debug', redact, write: tell }),
+      onSecret: add,
       sleep: (ms, signal) => delay(ms / SPEED, undefined, { signal }),
     }),
   );
@@ -121,6 +136,7 @@ async function suffer({ seed, appliesEnv, servers, foreignSeconds }: Mix) {
     posts,
     failed,
     failures,
+    told,
     createMs,
     executes: returned.length * RUNS_EACH,
     repeated: [...hopx.executions.values()].filter((times) => times > 1).length,
@@ -154,6 +170,8 @@ report({
       'executes',
       'in doubt',
       'run twice',
+      'lines told',
+      'secrets in them',
     ],
     ...results.map(({ mix, ...found }) => [
       mix.name,
@@ -167,6 +185,8 @@ report({
       found.executes,
       found.failed.executes,
       found.repeated,
+      found.told.lines,
+      found.told.secrets,
     ]),
   ],
   n: CREATES * mixes.length,
@@ -177,12 +197,13 @@ report({
   baseline: 'one POST a create',
   targets: results
     .filter(({ mix }) => mix.isExtreme !== true)
-    .flatMap(({ mix, executes, repeated, leaked, stolen, touched }) => [
+    .flatMap(({ mix, executes, repeated, leaked, stolen, touched, told }) => [
       { says: `${mix.name}: executes`, figure: executes, target: 1_000, least: true },
       { says: `${mix.name}: executions repeated`, figure: repeated, target: 0 },
       { says: `${mix.name}: sandboxes leaked`, figure: leaked, target: 0 },
       { says: `${mix.name}: sandboxes stolen from another call`, figure: stolen, target: 0 },
       { says: `${mix.name}: foreign sandboxes touched`, figure: touched, target: 0 },
+      { says: `${mix.name}: secrets in log lines and failures`, figure: told.secrets, target: 0 },
     ]),
   notes: [
     'The last two are told, not judged: there only the odd lifetime tells sandboxes apart, and hundreds are made each second.',

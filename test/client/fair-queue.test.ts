@@ -9,12 +9,13 @@ function order(items: readonly Item[], remove: readonly string[] = []): string[]
   const ran: string[] = [];
   const places = new Map<string, Place>();
   for (const { id, priority = 0, key = '', front = false } of items) {
-    const place: Place = { key, front };
+    const place: Place = { key, front, run: undefined, band: undefined };
     places.set(id, place);
     queue.enqueue(async () => ran.push(id), { priority, place });
   }
   // Leaving twice is leaving once.
-  for (const id of [...remove, ...remove]) queue.leave(places.get(id) ?? { key: '', front: false });
+  const elsewhere: Place = { key: '', front: false, run: undefined, band: undefined };
+  for (const id of [...remove, ...remove]) queue.leave(places.get(id) ?? elsewhere);
   const size = queue.size;
   for (let run = queue.dequeue(); run !== undefined; run = queue.dequeue()) void run();
   expect(ran).toHaveLength(size);

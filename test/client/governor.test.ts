@@ -1,15 +1,27 @@
 import { describe, expect, test } from 'vitest';
-import { createGovernor, type Governor, type RateFacts } from '../../src/client/governor.ts';
+import { createGovernor, type RateFacts } from '../../src/client/governor.ts';
 
 function setUp(options: { limit?: number; windowMs?: number; reserveShare?: number } = {}) {
   let nowMs = 1_000;
-  const governor = createGovernor({
+  const bare = createGovernor({
     limit: 10,
     windowMs: 1_000,
     ...options,
     now: () => nowMs,
     random: () => 0,
   });
+  const inFlight: number[] = [];
+  /** Sends now, and answers what was sent first. */
+  const governor = {
+    ...bare,
+    onSend() {
+      inFlight.push(nowMs);
+      bare.onSend(nowMs);
+    },
+    onAnswer(answer: { counted: boolean; facts?: RateFacts | undefined }) {
+      bare.onAnswer({ sentMs: inFlight.shift() ?? nowMs, ...answer });
+    },
+  };
   const send = (count = 1) => {
     for (let sent = 0; sent < count; sent += 1) governor.onSend();
   };
@@ -31,8 +43,10 @@ function setUp(options: { limit?: number; windowMs?: number; reserveShare?: numb
   return { governor, send, answer, exchange, pass };
 }
 
+type TestedGovernor = ReturnType<typeof setUp>['governor'];
+
 /** How many requests may go at once from here on, answers outstanding. */
-function burst(governor: Governor, urgent = false): number {
+function burst(governor: TestedGovernor, urgent = false): number {
   let sent = 0;
   while (sent < 1_000 && governor.wait(urgent) === 0) {
     governor.onSend();
@@ -44,6 +58,14 @@ function burst(governor: Governor, urgent = false): number {
 describe('without headers: a log of our own', () => {
   test('before the first answer only two go, for the window may be spent already', () => {
     expect(burst(setUp().governor)).toBe(2);
+  });
+  test('what is in flight for a second was taken, so that long runs do not hold up others', () => {
+    const { governor, pass } = setUp({ limit: 100 });
+    expect(burst(governor)).toBe(2);
+    expect(governor.wait(false)).toBe(1_000);
+    expect(governor.reason()).toBeUndefined();
+    pass(1_000);
+    expect(burst(governor)).toBe(2);
   });
   test('then as many as the limit has left, then none until the oldest answer leaves the window', () => {
     const { governor, exchange, pass } = setUp();
@@ -99,6 +121,23 @@ describe('with headers', () => {
     answer({ limit: 50, remaining: 49, resetInMs: 60_000 });
     expect(burst(governor)).toBe(49);
   });
+  test('a probe that takes a second runs, and says nothing: the log decides', () => {
+    const { governor, exchange, pass } = setUp();
+    exchange(8, { limit: 50, remaining: 0, resetInMs: 5_000 });
+    pass(5_000);
+    expect(burst(governor)).toBe(1);
+    expect(governor.wait(false)).toBe(1_000);
+    pass(1_000);
+    expect(burst(governor)).toBe(49);
+  });
+  test('runs that were taken before a count was told are in it', () => {
+    const { governor, exchange, send, pass } = setUp();
+    exchange(1);
+    send(4);
+    pass(1_001);
+    governor.onAnswer({ counted: true, facts: { limit: 50, remaining: 3, resetInMs: 5_000 } });
+    expect(burst(governor)).toBe(3);
+  });
   test('headers that stop coming hand back to the log', () => {
     const { governor, exchange, pass } = setUp();
     exchange(8, { limit: 50, remaining: 0, resetInMs: 1_000 });
@@ -118,7 +157,7 @@ describe('after a refusal', () => {
     const { governor, exchange, send, answer, pass } = setUp({ limit: 100 });
     exchange(8);
     send();
-    governor.onAnswer({ counted: true });
+    governor.onAnswer({ counted: false });
     governor.onThrottle(400);
     expect(governor.wait(true)).toBe(400);
     expect(governor.reason()).toBe('rate limited');
@@ -140,8 +179,8 @@ describe('after a refusal', () => {
     const { governor, exchange, send, pass } = setUp({ limit: 100 });
     exchange(5);
     send();
-    governor.onAnswer({ counted: true });
-    governor.onThrottle(10, { limit: 7, windowMs: 1_000 });
+    governor.onAnswer({ counted: false });
+    governor.onThrottle(10, { limit: 6, windowMs: 1_000 });
     pass(10);
     exchange(1);
     expect(governor.wait(false)).toBeGreaterThan(0);
@@ -153,7 +192,7 @@ describe('a refusal that names no limit', () => {
     const all = setUp({ limit: 100 });
     all.exchange(taken);
     all.send();
-    all.governor.onAnswer({ counted: true });
+    all.governor.onAnswer({ counted: false });
     all.governor.onThrottle(1_000);
     return all;
   };
@@ -175,7 +214,7 @@ describe('a refusal that names no limit', () => {
 });
 
 describe('the breaker', () => {
-  const fault = (governor: Governor) => {
+  const fault = (governor: TestedGovernor) => {
     governor.onSend();
     governor.onAnswer({ counted: false });
     governor.onFault();

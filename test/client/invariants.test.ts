@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { createHopxClient } from '../../src/client/hopx-client.ts';
 import { unlimitedRates } from '../../src/client/lanes.ts';
 import { SandboxFailure } from '../../src/contract/failures.ts';
-import { silentLog } from '../../src/log.ts';
+import { createLog } from '../../src/log.ts';
+import { renderFailure } from '../../src/mcp/render.ts';
+import { createRedactor } from '../../src/redactor.ts';
 import { newCall } from '../support/calls.ts';
 import { type Fault, faults, startFaultyHopx } from '../support/faulty-hopx.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -27,7 +29,7 @@ const mixes: Mix[] = [
 ];
 
 for (const { says, seed, share, appliesEnv, only } of mixes) {
-  test(`no code twice, no sandbox lost, none of others touched: ${says}`, { timeout: 60_000 }, async () => {
+  test(`no code twice, no sandbox lost, none of others touched, no secret told: ${says}`, { timeout: 60_000 }, async () => {
     const random = seededRandom(seed);
     const fault = () => {
       if (random() >= share) return undefined;
@@ -35,14 +37,24 @@ for (const { says, seed, share, appliesEnv, only } of mixes) {
     };
     const hopx = await startFaultyHopx({ fault, appliesEnv, random });
     const foreign = Array.from({ length: 20 }, (_, index) => hopx.createForeign(600 + index * 60));
+    const apiKey = 'opaque-key-of-no-known-shape';
+    const secrets = createRedactor([apiKey]);
+    const told: string[] = [];
+    const write = (line: string) => void told.push(line);
     const client = createHopxClient({
       baseUrl: hopx.url,
-      apiKey: 'hopx_live_test.key',
+      apiKey,
       rates: unlimitedRates,
-      log: silentLog,
+      log: createLog({ level: 'debug', redact: secrets.redact, write }),
+      onSecret: secrets.add,
       sleep: fast,
     });
 
+    const tell = (end: PromiseSettledResult<unknown>) => {
+      if (end.status === 'fulfilled' || !(end.reason instanceof SandboxFailure)) return;
+      const cost = { attempts: 1, queued_ms: 0, elapsed_ms: 0 };
+      write(secrets.redact(JSON.stringify(renderFailure(end.reason, cost, new Date(), secrets.redact))));
+    };
     const attempts = Array.from({ length: 60 }, async (_, index) => {
       if (index % 6 === 0) foreign.push(hopx.createForeign(1_800 + 60 * index));
       const call = newCall({ budgetMs: 30_000 });
@@ -51,12 +63,15 @@ for (const { says, seed, share, appliesEnv, only } of mixes) {
         call,
       );
       const runs = ['a', 'b'].map((name) => client.execute(id, { code: `${index}${name}` }, newCall()));
-      await Promise.allSettled(runs);
+      for (const run of await Promise.allSettled(runs)) tell(run);
       return id;
     });
     const ends = await Promise.allSettled(attempts);
     await client.close();
     await hopx.close();
+    ends.forEach(tell);
+    expect(told.length).toBeGreaterThan(60);
+    expect(hopx.secretsIn(told.join(''))).toEqual([]);
 
     const returned = new Set(ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : [])));
     for (const end of ends) if (end.status === 'rejected') expect(end.reason).toBeInstanceOf(SandboxFailure);

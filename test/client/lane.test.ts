@@ -28,10 +28,10 @@ function setUp({
   const submit = (id: string, more: Partial<Ticket> = {}) =>
     lane.attempt(
       { priority: 0, key: '', front: false, signal, deadlineMs: 60_000, progress() {}, ...more },
-      async () => {
+      async (sentMs) => {
         sent.push({ id, atMs: clock.now() });
         await clock.sleep(takesMs, signal);
-        governor.onAnswer({ counted: true, facts: facts?.() });
+        governor.onAnswer({ sentMs, counted: true, facts: facts?.() });
         governor.onSuccess();
         return id;
       },
@@ -78,8 +78,8 @@ describe('a lane', () => {
         deadlineMs: 60_000,
         progress() {},
       },
-      async () => {
-        governor.onAnswer({ counted: true });
+      async (sentMs) => {
+        governor.onAnswer({ sentMs, counted: false });
         governor.onThrottle(500);
       },
     );
@@ -138,8 +138,24 @@ describe('a lane', () => {
     void submit('first');
     void submit('second', { progress: (message) => heard.push(message) });
     await clock.advance(1_600);
-    expect(heard[0]).toBe('rate limited by the sandbox API, 2 s left, 1 calls ahead');
+    expect(heard[0]).toBe('rate limited by the sandbox API, 2 s left, 1 ahead in the queue');
     expect(heard.length).toBeLessThanOrEqual(6);
+  });
+
+  test('who waits for a slot hears that it is one of ours', async () => {
+    const { clock, submit } = setUp({ concurrency: 1, takesMs: 5_000 });
+    const heard: string[] = [];
+    void submit('long');
+    void submit('next', { progress: (message) => heard.push(message) });
+    await clock.advance(600);
+    expect(heard).toEqual(['waiting for other calls to end, 0 ahead in the queue']);
+  });
+
+  test('a long run in flight does not hold up the one after it, though nothing was answered yet', async () => {
+    const { clock, sent, submit } = setUp({ limit: 100, takesMs: 60_000 });
+    for (const id of ids(4)) void submit(id);
+    await clock.advance(2_000);
+    expect(sent.map(({ atMs }) => atMs)).toEqual([0, 0, 1_000, 1_000]);
   });
 
   test('closing refuses all that wait', async () => {

@@ -15,6 +15,7 @@ export const faults = [
   'cut-after',
   'html-after',
   'no-id-after', // an answer that lacks what it should tell
+  'echo-before', // an error that repeats what the request carried, secrets and all
 ] as const;
 export type Fault = (typeof faults)[number];
 
@@ -50,6 +51,8 @@ export type FaultyHopx = {
   /** How often each code was run. */
   executions: ReadonlyMap<string, number>;
   readonly requests: number;
+  /** Which of the secrets of this API stand in a text, whole or by their beginning or end. */
+  secretsIn(text: string): string[];
   /** Deletions of sandboxes that another program had made. */
   readonly foreignDeletions: number;
   /** Somebody else makes a sandbox on the same account. */
@@ -65,6 +68,7 @@ export async function startFaultyHopx({
 }: FaultyHopxOptions): Promise<FaultyHopx> {
   const boxes = new Map<string, Box>();
   const executions = new Map<string, number>();
+  const secrets = new Set<string>();
   let requests = 0;
   let foreignDeletions = 0;
   let url = '';
@@ -84,6 +88,11 @@ export async function startFaultyHopx({
     boxes.set(id, box);
     return box;
   };
+  const issueToken = () => {
+    const token = Array.from({ length: 4 }, () => Math.floor(random() * 2 ** 40).toString(36)).join('');
+    secrets.add(token);
+    return token;
+  };
   const show = ({ id, timeoutSeconds, template, createdAt }: Box) => ({
     id,
     status: 'running',
@@ -96,7 +105,7 @@ export async function startFaultyHopx({
   type Done = { status: number; body: object };
   const withBox: Record<string, (box: Box, body: Body) => Done> = {
     'GET /v1/sandboxes/{id}': (box) => ({ status: 200, body: show(box) }),
-    'POST /v1/sandboxes/{id}/token/refresh': () => ({ status: 200, body: { auth_token: 'token' } }),
+    'POST /v1/sandboxes/{id}/token/refresh': () => ({ status: 200, body: { auth_token: issueToken() } }),
     'DELETE /v1/sandboxes/{id}': ({ id, owner }) => {
       boxes.delete(id);
       if (owner === 'foreign') foreignDeletions += 1;
@@ -117,7 +126,7 @@ export async function startFaultyHopx({
   };
   const work = (route: string, id: string, body: Body): Done => {
     if (route === 'POST /v1/sandboxes')
-      return { status: 201, body: { ...show(create('client', body)), auth_token: 'token' } };
+      return { status: 201, body: { ...show(create('client', body)), auth_token: issueToken() } };
     if (route === 'GET /v1/sandboxes')
       return { status: 200, body: { data: [...boxes.values()].map(show), has_more: false } };
     const box = boxes.get(id);
@@ -132,7 +141,10 @@ export async function startFaultyHopx({
     const body = await readBody(request);
     const spoiled = fault(route);
     const done = spoiled === undefined || spoiled.endsWith('-after') ? work(route, id, body) : undefined;
-    answer(response, spoiled, done ?? { status: 200, body: {} });
+    const apiKey = request.headers['x-api-key'];
+    if (typeof apiKey === 'string') secrets.add(apiKey);
+    if (spoiled === 'echo-before') answer(response, undefined, echo(request, random));
+    else answer(response, spoiled, done ?? { status: 200, body: {} });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -144,6 +156,8 @@ export async function startFaultyHopx({
     get requests() {
       return requests;
     },
+    secretsIn: (text) =>
+      [...secrets].filter((secret) => [secret.slice(0, 14), secret.slice(-8)].some((part) => text.includes(part))),
     get foreignDeletions() {
       return foreignDeletions;
     },
@@ -155,6 +169,13 @@ export async function startFaultyHopx({
         server.closeAllConnections();
       }),
   };
+}
+
+/** Of any length before the secret, as what shows an error cuts it. */
+function echo({ headers }: IncomingMessage, random: () => number) {
+  const secret = headers.authorization ?? headers['x-api-key'];
+  const error = `${'x'.repeat(random() * 250)} request carried ${secret}`;
+  return { status: 500, body: { error, code: 'INTERNAL_ERROR', request_id: secret } };
 }
 
 function routeOf({ method, url = '' }: IncomingMessage): { route: string; id: string } {
@@ -172,7 +193,7 @@ async function readBody(request: IncomingMessage): Promise<Body> {
 }
 
 const pages: Record<
-  Exclude<Fault, `reset-${string}` | 'cut-after' | 'html-after' | 'no-id-after'>,
+  Exclude<Fault, `reset-${string}` | 'cut-after' | 'html-after' | 'no-id-after' | 'echo-before'>,
   [number, object | string]
 > = {
   refused: [503, { error: 'Service temporarily unavailable', code: 'SERVICE_UNAVAILABLE' }],
@@ -185,7 +206,7 @@ const pages: Record<
 
 function answer(
   response: ServerResponse,
-  fault: Fault | undefined,
+  fault: Exclude<Fault, 'echo-before'> | undefined,
   done: { status: number; body: object },
 ): void {
   const send = (status: number, body: object | string) => {

@@ -9,7 +9,7 @@ export const limitedHopxOptions = z.object({
   rateFor: z.enum(['sandbox', 'account']).default('account'),
   /** `X-RateLimit-*` on every answer. */
   headers: z.boolean().default(false),
-  /** Reset times are rounded down to this, waits up: HopX tells whole seconds. */
+  /** Reset times are rounded down to this and told with as many digits, waits up: HopX tells whole seconds. */
   resetStepMs: z.number().default(1),
   retryStepMs: z.number().default(1),
   /** What the text of a refusal says of the limit. */
@@ -71,7 +71,7 @@ export async function startLimitedHopx(
       ...(options.headers && {
         'x-ratelimit-limit': String(options.rate?.limit),
         'x-ratelimit-remaining': String(admission.remaining),
-        'x-ratelimit-reset': (toldMs / 1000).toFixed(3),
+        'x-ratelimit-reset': (toldMs / 1000).toFixed(Math.ceil(-Math.log10(resetStepMs / 1000))),
       }),
     };
   };

@@ -33,11 +33,15 @@ export function governed(now: () => number, random: () => number): Pacer {
   const creation = createGovernor({ limit: CREATE_LIMIT, windowMs: WINDOW_MS, now, random });
   const both = createJointGovernor(creation, control);
   const of = (kind: Kind): Governor => (kind === 'create' ? both : control);
+  let sentMs = 0;
   return {
     waitMs: (kind) => of(kind).wait(kind === 'delete'),
-    sent: (kind) => of(kind).onSend(),
+    sent(kind) {
+      sentMs = now();
+      of(kind).onSend(sentMs);
+    },
     heard(kind, { ok, ...facts }) {
-      of(kind).onAnswer({ counted: true, facts });
+      of(kind).onAnswer({ sentMs, counted: ok, facts });
       if (ok) of(kind).onSuccess();
       else of(kind).onThrottle(wholeSeconds(facts.resetInMs));
     },
