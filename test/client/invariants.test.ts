@@ -29,7 +29,9 @@ const mixes: Mix[] = [
 ];
 
 for (const { says, seed, share, appliesEnv, only } of mixes) {
-  test(`no code twice, no sandbox lost, none of others touched, no secret told: ${says}`, { timeout: 60_000 }, async () => {
+  test(`no code twice, no sandbox lost, none of others touched, no secret told: ${says}`, {
+    timeout: 60_000,
+  }, async () => {
     const random = seededRandom(seed);
     const fault = () => {
       if (random() >= share) return undefined;

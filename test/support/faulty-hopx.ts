@@ -157,7 +157,9 @@ export async function startFaultyHopx({
       return requests;
     },
     secretsIn: (text) =>
-      [...secrets].filter((secret) => [secret.slice(0, 14), secret.slice(-8)].some((part) => text.includes(part))),
+      [...secrets].filter((secret) =>
+        [secret.slice(0, 14), secret.slice(-8)].some((part) => text.includes(part)),
+      ),
     get foreignDeletions() {
       return foreignDeletions;
     },
