@@ -7,8 +7,8 @@ export type RetryBudget = {
 
 /** What may be spent without any success: a start, or a short outage. */
 const FLOOR = 10;
-/** Finagle's figure. */
-const PER_SECOND = 10;
+/** Twice Finagle's figure: with it 400 calls at 70 % refusals are through well inside two minutes. */
+const PER_SECOND = 20;
 const PER_SUCCESS = 0.5;
 const CAP = 100;
 
