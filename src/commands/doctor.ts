@@ -130,7 +130,7 @@ async function checkCloud(config: Config): Promise<Finding> {
 async function probeEngine(): Promise<{ isolation: string; languages: readonly Language[] }> {
   const { openLauncher } = await import('../engine/sandbox/launcher.ts');
   const launcher = await openLauncher();
-  launcher.close();
+  await launcher.close();
   return launcher;
 }
 

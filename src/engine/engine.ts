@@ -56,8 +56,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     options.launcher ?? (() => openLauncher({ log, allowedHosts: options.allowedHosts }))
   )();
   const { languages, isolation } = launcher;
-  const { baseUrl, socketPath, ...listener } = await openListener(listen).catch((failure: unknown) => {
-    launcher.close();
+  const { baseUrl, socketPath, ...listener } = await openListener(listen).catch(async (failure: unknown) => {
+    await launcher.close();
     throw failure;
   });
 

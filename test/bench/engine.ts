@@ -84,7 +84,7 @@ async function useLocally(): Promise<void> {
     }
   }
   await sandbox.destroy();
-  cold.close();
+  await cold.close();
 
   const pooled = await openLauncher();
   for (let round = 0; round < 15; round += 1) {
@@ -94,7 +94,7 @@ async function useLocally(): Promise<void> {
     await delay(SETTLE_MS);
     await spare.destroy();
   }
-  pooled.close();
+  await pooled.close();
 }
 
 const structured = z.object({
@@ -166,7 +166,7 @@ async function manyAtOnce() {
   const usedMib = proportionalMib(descendants(process.pid)) / AT_ONCE;
   const endingMs = performance.now();
   await Promise.all(sandboxes.map((sandbox) => sandbox.destroy()));
-  launcher.close();
+  await launcher.close();
   return { readyMs, bareMib, usedMib, destroyedMs: performance.now() - endingMs };
 }
 
@@ -189,7 +189,7 @@ async function manyInARow() {
       await run(sandbox, 'bash');
       await sandbox.destroy();
     }
-    launcher.close();
+    await launcher.close();
     await delay(SETTLE_MS);
   };
   // What is allocated once is no leak.

@@ -28,7 +28,7 @@ export function scriptedLauncher(script: Script = {}): ScriptedLauncher {
     languages: ['python', 'javascript', 'bash'],
     sandboxes,
     isClosed: false,
-    close() {
+    async close() {
       if (this.isClosed) throw new Error('the launcher was closed twice');
       this.isClosed = true;
     },

@@ -51,8 +51,8 @@ export type Launcher = {
   /** Those whose interpreter works inside. */
   languages: readonly Language[];
   launch(options: { id: string; internetAccess: boolean }): Promise<LocalSandbox>;
-  /** Lets go of what is shared by the sandboxes; those that still run are not touched. */
-  close(): void;
+  /** Lets go of what is shared by the sandboxes and of those that nobody asked for; the others are not touched. */
+  close(): Promise<void>;
 };
 
 const isolationBy = (madeBy: Rung['madeBy'], limited: string) =>
@@ -149,11 +149,11 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     return sandbox;
   });
 
-  const close = () => {
-    pool?.close();
+  const close = async () => {
     void proxy?.then((opened) => opened.close());
     for (const file of files) file.close();
     nodeCopy?.remove();
+    await pool?.close();
   };
   try {
     const { rung, languages } = await firstThatWorks(
@@ -189,7 +189,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       },
     };
   } catch (failure) {
-    close();
+    await close();
     throw failure;
   }
 }

@@ -5,8 +5,8 @@ type Spare = Pick<LocalSandbox, 'destroy' | 'ended'>;
 export type SandboxPool<T> = {
   /** A sandbox that nobody used, at once if one is kept ready. */
   take(): Promise<T>;
-  /** Destroys what is kept ready. */
-  close(): void;
+  /** Resolves once what is kept ready is destroyed. */
+  close(): Promise<void>;
 };
 
 type SandboxPoolOptions<T> = {
@@ -25,27 +25,27 @@ export function createSandboxPool<T extends Spare>(options: SandboxPoolOptions<T
   const { launch, size = 2, idleMs = 120_000, refillAfterMs = 30 } = options;
   const ready: T[] = [];
   let isClosed = false;
-  let isFilling = false;
+  let filling: Promise<void> | undefined;
   let refill: NodeJS.Timeout | undefined;
   let idle: NodeJS.Timeout | undefined;
 
-  const empty = () => {
-    for (const sandbox of ready.splice(0)) void sandbox.destroy();
-  };
-  const fill = async () => {
-    if (isFilling) return;
-    isFilling = true;
+  const empty = () => Promise.all(ready.splice(0).map((sandbox) => sandbox.destroy()));
+  const fillUp = async () => {
     while (!isClosed && ready.length < size) {
       const sandbox = await launch().catch(() => undefined);
       // Whoever asks next hears why.
       if (sandbox === undefined) break;
-      if (isClosed) void sandbox.destroy();
+      if (isClosed) await sandbox.destroy();
       else ready.push(sandbox);
       void sandbox.ended.then(() => {
         if (ready.includes(sandbox)) ready.splice(ready.indexOf(sandbox), 1);
       });
     }
-    isFilling = false;
+  };
+  const fill = () => {
+    filling ??= fillUp().finally(() => {
+      filling = undefined;
+    });
   };
 
   return {
@@ -53,14 +53,14 @@ export function createSandboxPool<T extends Spare>(options: SandboxPoolOptions<T
       clearTimeout(refill);
       clearTimeout(idle);
       refill = setTimeout(fill, refillAfterMs).unref();
-      idle = setTimeout(empty, idleMs).unref();
+      idle = setTimeout(() => void empty(), idleMs).unref();
       return ready.shift() ?? launch();
     },
-    close() {
+    async close() {
       isClosed = true;
       clearTimeout(refill);
       clearTimeout(idle);
-      empty();
+      await Promise.all([empty(), filling]);
     },
   };
 }

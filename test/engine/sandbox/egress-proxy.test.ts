@@ -80,7 +80,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await sandbox?.destroy();
   await listed?.destroy();
-  for (const launcher of launchers) launcher.close();
+  for (const launcher of launchers) await launcher.close();
   for (const server of [web, echo]) server.close();
 });
 
@@ -215,7 +215,7 @@ test('a sandbox without internet access has no way out', async () => {
     /No such file[\s\S]*refused/,
   );
   await closed.destroy();
-  launcher.close();
+  await launcher.close();
 });
 
 test('nothing is left of a proxy that is closed', async () => {

@@ -162,7 +162,7 @@ test('says what stands between a sandbox and this machine, and which languages a
   const launcher = await openLauncher();
   expect(launcher.isolation).toMatch(/^Own user, process, network.*kernel is shared with this machine\.$/);
   expect(launcher.languages).toEqual(expect.arrayContaining(['python', 'javascript', 'bash']));
-  launcher.close();
+  await launcher.close();
 });
 
 test.each([
@@ -174,7 +174,7 @@ test.each([
   const sandbox = await launcher.launch({ id: 'a', internetAccess: false });
   expect(await sandbox.run(request('bash', 'echo $$; ls /home'))).toMatchObject({ exitCode: 2 });
   await sandbox.destroy();
-  launcher.close();
+  await launcher.close();
 });
 
 // As root every sandbox is a user of its own, so that its processes are counted on any kernel.
@@ -185,7 +185,7 @@ test.each([
 ])('says whether processes are counted on Linux $release: $counted', async ({ release, counted }) => {
   const launcher = await openLauncher({ machine: { ...thisMachine(), release } });
   expect(launcher.isolation.includes('any number of processes')).toBe(!counted);
-  launcher.close();
+  await launcher.close();
 });
 
 test('offers only languages that work', async () => {
@@ -193,7 +193,7 @@ test('offers only languages that work', async () => {
   const launcher = await openLauncher({ machine });
   expect(launcher.languages).toEqual(expect.arrayContaining(['python', 'bash']));
   expect(launcher.languages).not.toContain('javascript');
-  launcher.close();
+  await launcher.close();
 });
 
 test('starts twenty at once', async () => {
@@ -206,5 +206,5 @@ test('starts twenty at once', async () => {
   );
   expect(results.map(({ result }) => result)).toEqual(sandboxes.map((_, index) => `${index * 2}`));
   await Promise.all(sandboxes.map((sandbox) => sandbox.destroy()));
-  launcher.close();
+  await launcher.close();
 });

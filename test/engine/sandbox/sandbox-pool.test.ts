@@ -99,8 +99,8 @@ test('a closed pool keeps nothing, not even what was under way', async () => {
   opening.shift()?.();
   await first;
   await soon();
-  pool.close();
+  const closed = pool.close();
   opening.shift()?.();
-  await soon();
+  await closed;
   expect([...living.keys()]).toEqual([0]);
 });
