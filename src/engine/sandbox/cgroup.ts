@@ -30,8 +30,9 @@ type Setting = { file: string; value: number; optional?: boolean };
  */
 function settings({ version, controllers }: Hierarchy, limits: CgroupLimits): Setting[] {
   const { memoryBytes, workspaceBytes, tmpBytes, sharedMemoryBytes, processes } = limits;
-  // For the kernel files are memory as well; how much of it processes may take is the watchdog's business.
-  const bytes = memoryBytes + workspaceBytes + tmpBytes + sharedMemoryBytes;
+  // For the kernel files are memory as well. Processes have as much again as they may, for what it holds on their behalf,
+  // and for the watchdog to come first: while the culprit's memory is given back, the kernel may end a bystander, too.
+  const bytes = 2 * memoryBytes + workspaceBytes + tmpBytes + sharedMemoryBytes;
   const memory: Record<Hierarchy['version'], Setting[]> = {
     1: [
       { file: 'memory.limit_in_bytes', value: bytes },
