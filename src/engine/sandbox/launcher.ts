@@ -97,7 +97,8 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
   const files = handed.map(createHandedFile);
   const cgroups = await openingCgroups;
-  let started = 0;
+  // Not the uids of another server: without a user namespace the kernel counts the processes of both together.
+  let started = process.pid;
   let proxy: Promise<EgressProxy> | undefined;
   let pool: SandboxPool<LocalSandbox> | undefined;
 
