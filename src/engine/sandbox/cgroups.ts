@@ -14,10 +14,11 @@ export type Cgroups = {
   confine(rootPid: number): Cgroup;
 };
 
-const limitedThings = { memory: 'memory', pids: 'processes', cpu: 'CPU' } as const satisfies Record<
-  Controller,
-  string
->;
+const limitedThings = {
+  memory: 'memory',
+  pids: 'processes',
+  cpu: 'the share of CPU',
+} as const satisfies Record<Controller, string>;
 
 /** What they are to the isolation of a sandbox, as a part of that sentence. */
 export function limitedBy(cgroups: Cgroups | undefined): string {

@@ -129,7 +129,9 @@ test('a server that may not make cgroups says so', async () => {
 test.skipIf(isWithout)('one that may says what it limits', async () => {
   const launcher = await openLauncher();
   expect(limitsOf(launcher)).toBe(limitedBy(cgroups));
-  expect(limitedBy(cgroups)).toMatch(/^; with cgroup limits on (\w+, )*(\w+ and )?\w+ \(v[12]\)$/);
+  expect(limitedBy(cgroups)).toMatch(
+    /^; with cgroup limits on (memory|processes|the share of CPU|, | and )+ \(v[12]( and v[12])?\)$/,
+  );
   await launcher.close();
 });
 
