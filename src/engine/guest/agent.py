@@ -23,7 +23,7 @@ import signal
 from files import Files, describe
 from processes import HAS_PROC, PR_SET_DUMPABLE, prctl
 from runs import Runs
-from settings import CHUNK, CONFIG, PIECE
+from settings import CHUNK, CONFIG, HERE, PIECE
 from terminal import Terminals
 from watch import WATCH_SECONDS, Watches
 
@@ -31,7 +31,7 @@ if "proxy" in CONFIG:
     from forwarder import Forwarder
 
 # What was imported from there is all that is; code in the sandbox has modules of the same names.
-sys.path.remove(os.path.dirname(sys.argv[0]))
+sys.path.remove(HERE)
 
 # Descriptors that the server inherited and passed on would be handed to every program in here.
 for fd in os.listdir("/proc/self/fd") if HAS_PROC else range(3, 4096):

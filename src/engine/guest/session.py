@@ -9,7 +9,7 @@ import socket
 import sys
 
 from processes import PR_SET_DUMPABLE, close_above_stdio, prctl, reset_signals
-from settings import CHUNK
+from settings import CHUNK, HERE
 
 LONGEST_RICH = 6 * 1024 * 1024
 LONGEST_RESULT = 256 * 1024
@@ -87,7 +87,7 @@ class Session:
         warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
         # The agent's modules stay alive without being in the way of modules of the same names.
         files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-        own = [name for name, file in files.items() if file and file.startswith("/run/")]
+        own = [name for name, file in files.items() if file and file.startswith(HERE + "/")]
         self.agent_modules = [sys.modules.pop(name) for name in own]
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module

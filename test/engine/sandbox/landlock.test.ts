@@ -71,6 +71,13 @@ describe('a sandbox without namespaces', () => {
     expect((await sandbox.run(request('bash', code))).stdout).toBe('held\n');
   });
 
+  test('has the names of its modules to itself', async () => {
+    const sandbox = await launch();
+    await sandbox.writeFile('/workspace/files.py', Buffer.from('answer = 42'));
+    expect((await sandbox.run(request('python', 'import files; files.answer'))).result).toBe('42');
+    expect((await sandbox.run(request('python', 'import output'))).stderr).toContain('ModuleNotFoundError');
+  });
+
   test('keeps a long output where code can read it', async () => {
     const sandbox = await launch();
     const { truncated } = await sandbox.run(request('bash', 'seq 1 2000'));
