@@ -97,7 +97,9 @@ class Agent:
             pass
 
     def serve(self):
-        self.wake_fd, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.wake_fd, wake_write = os.pipe()
+        for fd in (self.wake_fd, wake_write):
+            os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):

@@ -4,6 +4,7 @@ import base64
 import errno
 import os
 import stat
+import sys
 import time
 
 from places import TMP, WORKSPACE, located, named
@@ -17,8 +18,8 @@ ENTRIES_A_LINE = 500
 # What a look at the workspace costs is bounded, and what it finds.
 SCANNED_ENTRIES = 5000
 SHOWN_ARTIFACTS = 50
-# The clock that the kernel takes the times of files from; Python has no name for it.
-CLOCK_REALTIME_COARSE = 5
+# The clock that the kernel takes the times of files from; Python has no name for Linux's CLOCK_REALTIME_COARSE.
+FILE_CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 # A multiple of 3, so that the base64 of the pieces joins.
 READ_BYTES = PIECE * 3
 
@@ -206,7 +207,7 @@ class Artifacts:
     known = {}
 
     def __init__(self):
-        self.since = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+        self.since = time.clock_gettime_ns(FILE_CLOCK)
         self.before = Artifacts.known
 
     def found(self):

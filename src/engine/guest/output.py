@@ -17,7 +17,7 @@ F_SETPIPE_SZ = 1031
 
 
 def open_pipe():
-    read, write = os.pipe2(os.O_CLOEXEC)
+    read, write = os.pipe()
     os.set_blocking(read, False)
     try:
         fcntl.fcntl(read, F_SETPIPE_SZ, CHUNK)

@@ -111,7 +111,7 @@ class Runs:
         argv = list(CONFIG["commands"][run.language])
         feed = None
         if argv[-1] == "-":
-            stdin, feed = os.pipe2(os.O_CLOEXEC)
+            stdin, feed = os.pipe()
         else:
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             if run.language == "bash" and len(code) <= LONGEST_ARGUMENT:
