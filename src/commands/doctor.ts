@@ -19,13 +19,14 @@ type DoctorOptions = {
   run?: (command: readonly string[]) => Promise<number>;
   ask?: (question: string) => Promise<boolean>;
   isTerminal?: boolean;
+  platform?: NodeJS.Platform;
   /** Whether a program is installed. */
   has?: (program: string) => Promise<boolean>;
   /** Runs a sandbox on this machine, or throws the `SandboxFailure` that says why it cannot. */
   probe?: () => Promise<{ isolation: string; languages: readonly Language[] }>;
 };
 
-/** What the embedded engine needs of the system, by program and package. */
+/** What the embedded engine needs of a Linux, by program and package; macOS has all but a Python, of which the probe tells. */
 const needed = [
   { program: 'bwrap', package: 'bubblewrap' },
   { program: 'python3', package: 'python3' },
@@ -80,6 +81,7 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
     ask = askOnTerminal,
     isTerminal = process.stdin.isTTY === true,
     has = (program: string) => onPath(program, env),
+    platform = process.platform,
     probe = probeEngine,
   } = options;
   const flags = parseFlags(args);
@@ -93,12 +95,12 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
     return finding.ok;
   };
 
-  tell({ ok: true, says: `Node ${process.version} on ${process.platform} ${process.arch}` });
+  tell({ ok: true, says: `Node ${process.version} on ${platform} ${process.arch}` });
   const { config, problems } = readConfig(env);
   for (const { variable, problem } of problems) tell({ ok: false, says: `${variable} ${problem}` });
   if (config.backend.kind === 'hopx') return tell(await checkCloud(config)) && problems.length === 0 ? 0 : 1;
 
-  const missing = await findMissing(has);
+  const missing = platform === 'darwin' ? [] : await findMissing(has);
   let engine = await checkEngine(probe);
   for (const { package: name } of missing) tell(absence(name, engine.ok));
   if (missing.length > 0 && flags.fix) {

@@ -12,6 +12,7 @@ type Machine = {
   installExitCode?: number;
   /** Sandboxes are made without bubblewrap too. */
   worksWithout?: boolean;
+  platform?: NodeJS.Platform;
 };
 
 const unavailable = new SandboxFailure('ENGINE_UNAVAILABLE', {
@@ -43,6 +44,7 @@ async function doctor(args: readonly string[], machine: Machine = {}) {
       return machine.says === 'yes';
     },
     isTerminal: machine.isTerminal ?? true,
+    platform: machine.platform ?? 'linux',
     has: async (program) => installed.has(program),
     probe: async () => {
       if (installed.has('bwrap')) return { isolation: 'A wall.', languages: ['python', 'bash'] };
@@ -82,6 +84,18 @@ describe('doctor says', () => {
       '✓ Sandboxes run on this machine. A fence, lower. Languages: python.',
     ]);
     expect(exitCode).toBe(0);
+  });
+
+  test('of a Mac nothing that only Linux needs', async () => {
+    const { output, ran } = await doctor(['--fix', '--yes'], {
+      has: [],
+      platform: 'darwin',
+      worksWithout: true,
+    });
+    expect(output.split('\n').slice(1, -1)).toEqual([
+      '✓ Sandboxes run on this machine. A fence, lower. Languages: python.',
+    ]);
+    expect(ran).toEqual([]);
   });
 
   test('what is wrong with the environment, although sandboxes work', async () => {

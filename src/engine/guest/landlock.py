@@ -13,6 +13,8 @@ import stat
 import struct
 import sys
 
+from directory import fill, remove
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 # The first that keeps signals and abstract sockets inside.
@@ -54,22 +56,6 @@ def restrict(files, ports, scopes, rules=()):
     check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     check(syscall(RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
-
-
-def fill_directory(config):
-    """What the sandbox reads belongs to the server, what it writes to its own user."""
-    directory, uid = config["directory"], config["uid"]
-    for name in ("agent", "bin"):
-        os.mkdir("%s/%s" % (directory, name), 0o755)
-    for name, descriptor in config["modules"].items():
-        with open("%s/agent/%s.pyc" % (directory, name), "xb") as file:
-            file.write(os.pread(descriptor, 1 << 20, 0))
-    for name, target in config["links"].items():
-        os.symlink(target, "%s/bin/%s" % (directory, name))
-    for place in config["places"]:
-        os.mkdir(place, 0o700)
-        if uid is not None:
-            os.chown(place, uid, uid)
 
 
 def become_agent(config):
@@ -115,22 +101,6 @@ def end_everything():
             return
 
 
-def remove(root):
-    """Flattens as it goes, as paths may be longer than the kernel takes."""
-    places = [root]
-    for place in places:
-        with os.scandir(place) as entries:
-            for entry in list(entries):
-                if entry.is_dir(follow_symlinks=False):
-                    os.chmod(entry.path, 0o700)
-                    places.append("%s/.%d" % (root, len(places)))
-                    os.rename(entry.path, places[-1])
-                else:
-                    os.unlink(entry.path)
-    for place in reversed(places):
-        os.rmdir(place)
-
-
 def guard(config):
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -151,7 +121,7 @@ def guard(config):
     os.umask(0o022)
     os.mkdir(config["directory"], 0o711 if config["uid"] is not None else 0o700)
     try:
-        fill_directory(config)
+        fill(config)
         config["guard"] = os.getpid()
         agent = os.fork()
         if agent == 0:

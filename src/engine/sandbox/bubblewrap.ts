@@ -2,14 +2,16 @@ import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { guestModules } from './guest-modules.ts';
+import { agentModules } from './guest-modules.ts';
+import { descriptorOf, type HandedName } from './handed-file.ts';
 import { type Interpreters, TOOLS } from './interpreters.ts';
 import type { Limits } from './limits.ts';
+import { makerArguments } from './maker.ts';
 
 /** One way of making a sandbox. */
 export type Rung = {
-  /** Python makes the same namespaces itself, of the same options; Landlock does without any. */
-  madeBy: 'bubblewrap' | 'python' | 'landlock';
+  /** Python makes the same namespaces itself, of the same options; Landlock does without any, Seatbelt is for macOS. */
+  madeBy: 'bubblewrap' | 'python' | 'landlock' | 'seatbelt';
   /** A user namespace of its own; without it bubblewrap needs root, and keeps just enough to drop it. */
   userNamespace: boolean;
   /** A /proc of its own; containers that mask theirs refuse it. */
@@ -21,7 +23,7 @@ export type Rung = {
 const noUserNamespace = '; without a user namespace, which this machine refuses';
 const noProc = '; without /proc inside';
 
-/** Best first. */
+/** On Linux; best first. */
 export const rungs: readonly Rung[] = [
   { madeBy: 'bubblewrap', userNamespace: true, proc: true, weaker: '' },
   { madeBy: 'python', userNamespace: true, proc: true, weaker: '' },
@@ -30,6 +32,10 @@ export const rungs: readonly Rung[] = [
   { madeBy: 'bubblewrap', userNamespace: false, proc: true, weaker: noUserNamespace },
   { madeBy: 'bubblewrap', userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
   { madeBy: 'landlock', userNamespace: false, proc: false, weaker: '' },
+];
+
+export const rungsOfMacos: readonly Rung[] = [
+  { madeBy: 'seatbelt', userNamespace: false, proc: false, weaker: '' },
 ];
 
 /** An installed bubblewrap, and which of the newer options it knows. */
@@ -54,11 +60,6 @@ export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
 
 /** Where the agent lies inside. */
 const GUEST = '/run/agent';
-
-/** What the command line takes as descriptors: the first of these is 3 of the child's `stdio`, and so on. */
-export const handedFiles = ['seccomp', 'passwd', 'group', 'hosts'] as const;
-export const handedNames = [...guestModules, ...handedFiles] as const;
-export const descriptorOf = (name: (typeof handedNames)[number]) => `${3 + handedNames.indexOf(name)}`;
 
 /** Who the sandbox's user is inside, where there is a user namespace to say so. */
 export const INSIDE_UID = 1000;
@@ -147,7 +148,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
   const tmpfs = (bytes: number, place: string) => [
     ...['--perms', '1777', ...(bubblewrap.size ? ['--size', `${bytes}`] : []), '--tmpfs', place],
   ];
-  const data = (name: (typeof handedNames)[number], place: string) => [
+  const data = (name: HandedName, place: string) => [
     ...['--perms', '0444', '--ro-bind-data', descriptorOf(name), place],
   ];
   const variables = { ...environment(searchPath), ...(proxySocket !== undefined && proxyEnvironment) };
@@ -174,7 +175,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...(goRoot === undefined ? [] : readOnly(goRoot)),
     ...directory(GUEST),
     // Copied, as mounting each of them takes longer.
-    ...guestModules.flatMap((name) => [
+    ...agentModules.flatMap((name) => [
       '--perms',
       '0444',
       '--file',
@@ -194,8 +195,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
 
 /** The same for Python, which reads its program from the descriptor that it also hands inside. */
 export function pythonArguments(command: SandboxCommand): string[] {
-  const load = `import marshal, os; exec(marshal.loads(os.pread(${descriptorOf('namespaces')}, 1 << 20, 16)))`;
-  return ['-S', '-I', '-c', load, ...bubblewrapArguments(command)];
+  return makerArguments(['namespaces'], ...bubblewrapArguments(command));
 }
 
 const insideUserNamespace = [

@@ -1,13 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-/** The modules that lie in src/engine/guest: of the agent, of which `agent` is started, and what makes sandboxes without bubblewrap. */
-export const guestModules = [
+/** The agent's, which run inside; `agent` is started. They all lie in src/engine/guest. */
+export const agentModules = [
   'agent',
   'files',
   'forwarder',
   'kernel',
-  'landlock',
-  'namespaces',
   'output',
   'places',
   'processes',
@@ -18,6 +16,11 @@ export const guestModules = [
   'terminal',
   'watch',
 ] as const;
+
+/** What makes a sandbox from outside, where bubblewrap does not. */
+export const makerModules = ['directory', 'landlock', 'macos', 'namespaces', 'seatbelt'] as const;
+
+export const guestModules = [...agentModules, ...makerModules] as const;
 
 /** Their sources in that order; they lie beside the bundle when built, and beside this folder in development. */
 export function readGuestModules(): string[] {

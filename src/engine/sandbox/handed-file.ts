@@ -1,6 +1,17 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { guestModules } from './guest-modules.ts';
+
+/** Beside the modules: the system-call filter, and what stands in for files of the machine. */
+export const handedFiles = ['seccomp', 'passwd', 'group', 'hosts'] as const;
+
+const handedNames = [...guestModules, ...handedFiles] as const;
+
+export type HandedName = (typeof handedNames)[number];
+
+/** Which descriptor it is to the command that makes a sandbox: the first is 3 of its `stdio`, and so on. */
+export const descriptorOf = (name: HandedName) => `${3 + handedNames.indexOf(name)}`;
 
 /** Bytes that a child process gets as a file descriptor, without being able to read a path of ours. */
 export type HandedFile = {
@@ -8,6 +19,8 @@ export type HandedFile = {
   open(): number;
   close(): void;
 };
+
+const DESCRIPTORS = process.platform === 'linux' ? '/proc/self/fd' : '/dev/fd';
 
 /** Keeps the bytes in a file that has no name any more, so nothing is left behind however this process ends. */
 export function createHandedFile(bytes: Uint8Array): HandedFile {
@@ -17,7 +30,8 @@ export function createHandedFile(bytes: Uint8Array): HandedFile {
   const held = openSync(file, 'r');
   rmSync(directory, { recursive: true });
   return {
-    open: () => openSync(`/proc/self/fd/${held}`, 'r'),
+    // On macOS it shares its position with the others; whoever gets one there does not read on from where it stands.
+    open: () => openSync(`${DESCRIPTORS}/${held}`, 'r'),
     close: () => closeSync(held),
   };
 }

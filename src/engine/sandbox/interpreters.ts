@@ -46,6 +46,8 @@ export async function findPython(
   agentSources: readonly string[],
 ): Promise<Python | undefined> {
   const candidates = new Set(machine.searchPath.map((directory) => path.join(directory, 'python3')));
+  // There, Apple's stub asks the user to install something; what it leads to lies elsewhere.
+  if (machine.platform === 'darwin') candidates.delete('/usr/bin/python3');
   for (const candidate of candidates) {
     if (!existsSync(candidate)) continue;
     const python = await inspectPython(candidate, agentSources).catch(() => undefined);

@@ -1,14 +1,12 @@
 import { readdirSync } from 'node:fs';
-import { descriptorOf, environment, etc, systemDirectories } from './bubblewrap.ts';
-import { watchDisk } from './disk-watch.ts';
-import { guestModules } from './guest-modules.ts';
-import { commandsOf, type Interpreters } from './interpreters.ts';
+import { etc, systemDirectories } from './bubblewrap.ts';
+import { type GuardedSandbox, inDirectory } from './in-directory.ts';
+import type { Interpreters } from './interpreters.ts';
 import { asSameUser, withoutNamespaces } from './landlock-syscalls.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
-import { nameSandboxDirectory, removeSandboxDirectory } from './sandbox-directory.ts';
+import { makerArguments } from './maker.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
-import type { Watchdog } from './watchdog.ts';
 
 /** What stands between code and this machine where it refuses namespaces; whose processes they are says a great deal. */
 export const landlockIsolation = ({ uid }: Machine, limited = '') =>
@@ -32,61 +30,25 @@ type LandlockOptions = {
 };
 
 /** The command of a sandbox in a directory of its own, which the command makes and takes away. */
-export function landlockCommand(options: LandlockOptions) {
+export function landlockCommand(options: LandlockOptions): GuardedSandbox {
   const { machine, architecture, interpreters, limits, uid, agentConfig } = options;
-  const { python, node, goRoot } = interpreters;
   const isRoot = machine.uid === 0;
-  const directory = nameSandboxDirectory();
-  const [workspace, tmp] = directory.writable;
-  const searchPath = [`${directory.path}/bin`, '/usr/local/bin', '/usr/bin', '/bin'];
-  if (goRoot !== undefined) searchPath.push(`${goRoot}/bin`);
-  const agent = {
-    ...agentConfig,
-    places: directory.writable,
-    commands: commandsOf(interpreters, limits.memoryBytes, node),
-    rlimits: {
-      ...agentConfig.rlimits,
-      // As root each sandbox is a user of its own; else all that the user runs counts, and this bounds a bomb at least.
-      NPROC: limits.processes + (isRoot ? 0 : countTasks(machine)),
-    },
-  };
-  const found = [python.prefix, node, goRoot].filter((place) => place !== undefined);
+  // As root each sandbox is a user of its own; else all that the user runs counts, and this bounds a bomb at least.
+  const NPROC = limits.processes + (isRoot ? 0 : countTasks(machine));
+  const sandbox = inDirectory({
+    interpreters,
+    limits,
+    agentConfig: { ...agentConfig, rlimits: { ...agentConfig.rlimits, NPROC } },
+  });
+  const filter = seccompFilter(architecture, isRoot ? withoutNamespaces : asSameUser);
   const config = {
-    server: process.pid,
+    ...sandbox.config,
     uid: isRoot ? uid : null,
-    directory: directory.path,
-    places: directory.writable,
-    modules: Object.fromEntries(guestModules.map((module) => [module, Number(descriptorOf(module))])),
-    links: { python3: python.executable, python: python.executable, ...(node !== undefined && { node }) },
-    readable: [
-      ...['/usr', ...systemDirectories, ...etc.map((file) => `/etc/${file}`)],
-      ...[...found, ...directory.readable],
-    ],
-    seccomp: Buffer.from(seccompFilter(architecture, isRoot ? withoutNamespaces : asSameUser)).toString(
-      'base64',
-    ),
-    environment: environment(searchPath, workspace, tmp),
-    command: [python.executable, '-S', `${directory.path}/agent/agent.pyc`, JSON.stringify(agent)],
+    readable: ['/usr', ...systemDirectories, ...etc.map((file) => `/etc/${file}`), ...sandbox.readable],
+    seccomp: Buffer.from(filter).toString('base64'),
   };
-  const load = `import marshal, os; exec(marshal.loads(os.pread(${descriptorOf('landlock')}, 1 << 20, 16)))`;
-  return {
-    command: { file: python.executable, args: ['-S', '-I', '-c', load, JSON.stringify(config)] },
-    /** The watchdog, with an eye on the disk. */
-    watchDisk(watchdog: Watchdog, onOverLimit: () => void): Watchdog {
-      const maxBytes = limits.workspaceBytes + limits.tmpBytes;
-      const places = directory.writable;
-      const stopWatching = watchDisk({ places, maxBytes, maxFiles: limits.files, onOverLimit });
-      return {
-        ...watchdog,
-        stop() {
-          watchdog.stop();
-          stopWatching();
-        },
-      };
-    },
-    /** Does what the guard did not live to do. */
-    remove: () => removeSandboxDirectory(directory.path),
-  };
+  const args = makerArguments(['directory', 'landlock'], JSON.stringify(config));
+  return { ...sandbox, command: { file: interpreters.python.executable, args } };
 }
 
 /** Processes and threads of the user. */

@@ -1,35 +1,27 @@
 import { SandboxFailure } from '../../contract/failures.ts';
 import type { Language } from '../../contract/results.ts';
 import { type Log, silentLog } from '../../log.ts';
-import {
-  bubblewrapArguments,
-  handedFiles,
-  insideFiles,
-  insideProxy,
-  inspectBubblewrap,
-  ownMaker,
-  pythonArguments,
-  type Rung,
-  rungs,
-} from './bubblewrap.ts';
-import { limitedBy, openCgroups } from './cgroups.ts';
+import { insideFiles, inspectBubblewrap, ownMaker, type Rung, rungs, rungsOfMacos } from './bubblewrap.ts';
+import { openCgroups } from './cgroups.ts';
 import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
-import { createHandedFile } from './handed-file.ts';
+import { createHandedFile, handedFiles } from './handed-file.ts';
 import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
+import { countsProcessesByNamespace, describeIsolation } from './isolation.ts';
 import { firstThatWorks } from './ladder.ts';
-import { landlockCommand, landlockIsolation } from './landlock.ts';
 import { reapLeftovers } from './leftovers.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
 import { preparedInCalm } from './prepared-in-calm.ts';
-import { findProgram, noInternet, packageMissing, platformUnsupported } from './remedies.ts';
+import { findProgram, noInternet, packageMissing, platformUnsupported, rootUnsupported } from './remedies.ts';
+import { sandboxCommand } from './sandbox-command.ts';
 import { removeSandboxDirectory, SANDBOX_DIRECTORY_PREFIX } from './sandbox-directory.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
+import { WALLS_PREFIX } from './walls.ts';
 import { createWatchdog } from './watchdog.ts';
 
 export type LauncherOptions = {
@@ -41,6 +33,7 @@ export type LauncherOptions = {
   /** What sandboxes with internet access may reach: names, or `*.example.org`; undefined: every public host. */
   allowedHosts?: readonly string[] | undefined;
   openProxy?: typeof openEgressProxy;
+  readModules?: typeof readGuestModules;
   /** How many sandboxes are kept ready once one was asked for. */
   poolSize?: number | undefined;
 };
@@ -55,14 +48,6 @@ export type Launcher = {
   close(): Promise<void>;
 };
 
-const isolationBy = (madeBy: Rung['madeBy'], limited: string) =>
-  `Own user, process, network, IPC and file system namespaces (${madeBy}) ` +
-  `with a system-call filter, as an unprivileged user${limited}; the kernel is shared with this machine`;
-
-const UNCAPPED_FILES =
-  '; its files may fill the memory of this machine, as this bubblewrap is older than 0.7';
-const UNCAPPED_PROCESSES = '; it may start any number of processes, as this kernel is older than 5.14';
-
 /** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
 const FIRST_UID = 61_000;
 const UIDS = 184;
@@ -73,17 +58,20 @@ const START_MS = 10_000;
 /** Probes this machine by really running a sandbox; throws `ENGINE_UNAVAILABLE` with the command that mends it. */
 export async function openLauncher(options: LauncherOptions = {}): Promise<Launcher> {
   const { log = silentLog, machine = thisMachine(), openProxy = openEgressProxy } = options;
+  const { readModules = readGuestModules } = options;
   const limits = { ...defaultLimits, ...options.limits };
-  const { architecture } = machine;
-  if (machine.platform !== 'linux' || !isSupported(architecture)) throw platformUnsupported(machine);
+  const { architecture, platform } = machine;
+  const isMac = platform === 'darwin';
+  if (!(isMac || platform === 'linux') || !isSupported(architecture)) throw platformUnsupported(machine);
+  if (isMac && machine.uid === 0) throw rootUnsupported();
   const openingCgroups = openCgroups(machine, limits);
   const bwrap = findProgram(machine, 'bwrap');
   // What it knows, Python does as well.
   const bubblewrap = bwrap === undefined ? ownMaker : await inspectBubblewrap(bwrap);
-  const python = await findPython(machine, readGuestModules());
+  const python = await findPython(machine, readModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
-  reapLeftovers(NODE_COPY_PREFIX);
+  for (const prefix of [NODE_COPY_PREFIX, WALLS_PREFIX]) reapLeftovers(prefix);
   reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
@@ -104,38 +92,26 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
 
   const start = preparedInCalm(async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
     const uid = FIRST_UID + (started++ % UIDS);
-    const command = {
-      ...{ bubblewrap, rung, interpreters, limits, uid, proxySocket },
-      agentConfig: JSON.stringify({
-        ...agentConfig,
-        ...(proxySocket !== undefined && { proxy: insideProxy }),
-      }),
-    };
-    const inLandlock =
-      rung.madeBy === 'landlock'
-        ? landlockCommand({ machine, architecture, interpreters, limits, uid, agentConfig })
-        : undefined;
-    const byBubblewrap =
-      rung.madeBy === 'python' || bwrap === undefined
-        ? { file: python.executable, args: pythonArguments({ ...command, bubblewrap: ownMaker }) }
-        : { file: bwrap, args: bubblewrapArguments(command) };
+    const { command, guarded } = sandboxCommand({
+      ...{ rung, machine, architecture, bubblewrap, interpreters, limits, uid, agentConfig, proxySocket },
+    });
     const guest = await startGuest({
-      ...(inLandlock?.command ?? byBubblewrap),
+      ...command,
       uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
       files,
-      isGuard: inLandlock !== undefined,
+      guard: guarded === undefined ? 'none' : isMac ? 'ends and stops' : 'ends',
     }).catch((cause) => {
       throw notStarted(String(cause), cause);
     });
     const { rootPid, agentPid } = guest;
     const cgroup = cgroups?.confine(rootPid);
-    const { memoryKills } = cgroup ?? {};
+    const { memoryKills } = guarded ?? cgroup ?? {};
     const watch = (hooks: { onAgentOverLimit(): void }) => {
       const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, memoryKills, ...hooks };
-      if (inLandlock === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
-      return inLandlock.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
+      if (guarded === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
+      return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
     };
-    void guest.exited.then(() => inLandlock?.remove());
+    void guest.exited.then(() => guarded?.remove());
     const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release: cgroup?.remove });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
@@ -158,33 +134,25 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   };
   try {
     const { rung, languages } = await firstThatWorks(
-      (options.rungs ?? rungs).filter(({ madeBy }) => madeBy !== 'bubblewrap' || bwrap !== undefined),
+      (options.rungs ?? (isMac ? rungsOfMacos : rungs)).filter(
+        ({ madeBy }) => madeBy !== 'bubblewrap' || bwrap !== undefined,
+      ),
       machine,
       start,
     ).catch((failure: unknown) => {
-      throw bwrap === undefined ? packageMissing(machine, 'bubblewrap') : failure;
+      throw bwrap === undefined && !isMac ? packageMissing(machine, 'bubblewrap') : failure;
     });
-    const weaknesses = [
-      rung.weaker,
-      rung.madeBy === 'python' || bubblewrap.size || cgroups?.limited.includes('memory')
-        ? ''
-        : UNCAPPED_FILES,
-      countsProcessesByNamespace(machine) || cgroups?.limited.includes('pids') ? '' : UNCAPPED_PROCESSES,
-    ];
     const { poolSize: size = 2 } = options;
     const opened = createSandboxPool({ launch: () => start(rung), size });
     pool = opened;
     log.debug('launcher opened', { bubblewrap, python: python.executable, rung, languages });
     return {
-      isolation:
-        rung.madeBy === 'landlock'
-          ? landlockIsolation(machine, limitedBy(cgroups))
-          : `${isolationBy(rung.madeBy, limitedBy(cgroups))}${weaknesses.join('')}.`,
+      isolation: describeIsolation({ rung, machine, bubblewrap, cgroups }),
       languages,
       close,
       async launch({ internetAccess }) {
         if (!internetAccess) return opened.take();
-        if (rung.madeBy === 'landlock') throw noInternet(machine);
+        if (rung.madeBy === 'landlock' || isMac) throw noInternet(machine);
         proxy ??= openProxy({ allowedHosts: options.allowedHosts });
         return start(rung, (await proxy).socketPath);
       },
@@ -210,12 +178,6 @@ function rlimits(limits: Limits, machine: Machine) {
     NOFILE: limits.openFiles,
     ...(countsProcessesByNamespace(machine) && { NPROC: limits.processes }),
   };
-}
-
-/** Before Linux 5.14 all processes of a user counted, this server's user's own too; as root, sandboxes have uids of their own. */
-function countsProcessesByNamespace(machine: Machine): boolean {
-  const [major = 0, minor = 0] = machine.release.split('.').map(Number);
-  return machine.uid === 0 || major > 5 || (major === 5 && minor >= 14);
 }
 
 function isSupported(architecture: string): architecture is Architecture {

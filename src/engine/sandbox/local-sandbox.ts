@@ -3,7 +3,7 @@ import type { Log } from '../../log.ts';
 import { exchange } from './exchange.ts';
 import { executeRun, neverStarted, type Patience } from './execute-run.ts';
 import { operateOnFile } from './file-operation.ts';
-import { type Frozen, freeze } from './freeze.ts';
+import type { Frozen } from './freeze.ts';
 import { createGuestFiles, type GuestFiles } from './guest-files.ts';
 import { createGuestSession, type Guest, type SandboxEnd } from './guest-session.ts';
 import { openTerminal, type Terminal, type TerminalOptions } from './guest-terminal.ts';
@@ -47,7 +47,7 @@ export type LocalSandbox = GuestFiles & {
 };
 
 type LocalSandboxOptions = {
-  guest: Guest & { rootPid: number };
+  guest: Guest & { rootPid: number; freeze(): Frozen };
   limits: Limits;
   log: Log;
   watch(hooks: { onAgentOverLimit(): void }): Watchdog;
@@ -109,7 +109,7 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
   const pause = () => {
     session.requireAlive();
     timers.pause();
-    frozen ??= freeze(guest.rootPid);
+    frozen ??= guest.freeze();
   };
 
   const sandbox: LocalSandbox = {

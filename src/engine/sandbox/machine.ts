@@ -17,6 +17,12 @@ export type Machine = {
   readText(file: string): string | undefined;
 };
 
+// Programs that are started from the Dock get a PATH without them.
+const unnamed = [
+  ...['/opt/homebrew/bin', '/usr/local/bin', '/Library/Developer/CommandLineTools/usr/bin'],
+  '/Applications/Xcode.app/Contents/Developer/usr/bin',
+];
+
 /** This machine. */
 export function thisMachine(): Machine {
   return {
@@ -24,7 +30,11 @@ export function thisMachine(): Machine {
     architecture: process.arch,
     release: release(),
     uid: process.getuid?.() ?? -1,
-    searchPath: ['/usr/bin', ...(process.env['PATH'] ?? '').split(':').filter(path.isAbsolute)],
+    searchPath: [
+      '/usr/bin',
+      ...(process.env['PATH'] ?? '').split(':').filter(path.isAbsolute),
+      ...(process.platform === 'darwin' ? unnamed : []),
+    ],
     execPath: process.execPath,
     readText(file) {
       try {

@@ -22,6 +22,8 @@ function unavailable(message: string, remedy: string): SandboxFailure {
 export function packageMissing(machine: Machine, name: 'bubblewrap' | 'python3'): SandboxFailure {
   const manager = packageManagers.find(([program]) => findProgram(machine, program) !== undefined);
   const message = `This machine cannot run isolated sandboxes: ${name} is not installed.`;
+  if (machine.platform === 'darwin')
+    return unavailable(message, 'Ask the user to run `xcode-select --install` and try again,');
   if (manager === undefined)
     return unavailable(message, `Install ${name} with the system's package manager,`);
   return unavailable(message, `Ask the user to run \`${manager[1](name)}\` and try again,`);
@@ -32,11 +34,14 @@ export function platformUnsupported(machine: Machine): SandboxFailure {
   const name = `${machine.platform} on ${machine.architecture}`;
   const remedies: Partial<Record<NodeJS.Platform, string>> = {
     win32: 'Run the server inside WSL 2 (`wsl --install`),',
-    // Its own sandbox-exec ends no daemons and caps neither memory nor processes.
-    darwin: 'Run the server in a Linux virtual machine or container, such as Docker Desktop,',
   };
-  const remedy = remedies[machine.platform] ?? 'Run the server on Linux on x64 or arm64,';
-  return unavailable(`Local sandboxes need Linux on x64 or arm64; this is ${name}.`, remedy);
+  const remedy = remedies[machine.platform] ?? 'Run the server on Linux or macOS on x64 or arm64,';
+  return unavailable(`Local sandboxes need Linux or macOS on x64 or arm64; this is ${name}.`, remedy);
+}
+
+/** Of a Mac's root the sandboxes would be root, too. */
+export function rootUnsupported(): SandboxFailure {
+  return unavailable('Local sandboxes are not for root on macOS.', 'Run the server as an ordinary user,');
 }
 
 const installProfile =
@@ -48,6 +53,11 @@ const installProfile =
 export function sandboxRefused(machine: Machine, stderr: string): SandboxFailure {
   const setting = (file: string) => machine.readText(file)?.trim();
   const message = `This machine refuses to make a sandbox: ${stderr.trim().split('\n').at(-1)?.slice(0, 300) ?? ''}`;
+  if (machine.platform === 'darwin')
+    return unavailable(
+      message,
+      'Run the server in a Linux virtual machine or container, such as Docker Desktop,',
+    );
   const run = (command: string) => unavailable(message, `Ask the user to run \`${command}\` and try again,`);
   if (machine.readText('/.dockerenv') !== undefined || machine.readText('/run/.containerenv') !== undefined) {
     const flags =
@@ -66,7 +76,7 @@ export function sandboxRefused(machine: Machine, stderr: string): SandboxFailure
 export function noInternet(machine: Machine): SandboxFailure {
   const { remediation = '' } = sandboxRefused(machine, '').facts;
   const message =
-    'internet_access: sandboxes have no network on this machine, as it refuses namespaces. ' +
+    'internet_access: sandboxes have no network on this machine, as it has no namespaces for them. ' +
     `Leave it out. To have it: ${remediation}`;
   return new SandboxFailure('INVALID_REQUEST', { message });
 }

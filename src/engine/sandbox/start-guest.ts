@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { type Frozen, freeze } from './freeze.ts';
 import type { Guest } from './guest-session.ts';
 import type { HandedFile } from './handed-file.ts';
 import { childrenOf, killProcess } from './process-tree.ts';
@@ -9,6 +10,8 @@ export type StartedGuest = Guest & {
   /** Of the process outside, whose only child is the agent. */
   rootPid: number;
   agentPid(): number | undefined;
+  /** Stops all its processes. */
+  freeze(): Frozen;
   /** The last that bubblewrap and the agent wrote to stderr. */
   complaints(): string;
 };
@@ -20,8 +23,8 @@ type Command = {
   uid: number | undefined;
   /** Handed over as descriptors 3, 4, … */
   files: readonly HandedFile[];
-  /** Whether what is started ends the whole sandbox by itself once it is told to, and clears up. */
-  isGuard: boolean;
+  /** Whether what is started ends the whole sandbox by itself once it is told to, and clears up; or stops it, too. */
+  guard: 'none' | 'ends' | 'ends and stops';
 };
 
 /** Enough for bubblewrap's one line and a traceback of the agent. */
@@ -32,7 +35,7 @@ const LINGER_MS = 500;
 const GUARD_MS = 30_000;
 
 /** Starts bubblewrap; rejects when it cannot be run at all. */
-export async function startGuest({ file, args, uid, files, isGuard }: Command): Promise<StartedGuest> {
+export async function startGuest({ file, args, uid, files, guard }: Command): Promise<StartedGuest> {
   const child = withDescriptors(files, (descriptors) =>
     spawn(file, args, {
       cwd: '/',
@@ -55,6 +58,7 @@ export async function startGuest({ file, args, uid, files, isGuard }: Command): 
     .on('data', (chunk: Buffer) => {
       complaints = (complaints + chunk.toString('utf8')).slice(-MAX_COMPLAINT_CHARS);
     });
+  const isGuard = guard !== 'none';
   const isGone = () => child.exitCode !== null || child.signalCode !== null;
   const agentPid = () => childrenOf(rootPid)[0];
   return {
@@ -64,6 +68,11 @@ export async function startGuest({ file, args, uid, files, isGuard }: Command): 
     agentPid,
     complaints: () => complaints,
     exited,
+    freeze() {
+      if (guard !== 'ends and stops') return freeze(rootPid);
+      child.kill('SIGUSR1');
+      return { thaw: () => void child.kill('SIGUSR2') };
+    },
     kill() {
       if (isGone()) return;
       // The kernel ends a whole PID namespace with its first process; bubblewrap leaves after that.

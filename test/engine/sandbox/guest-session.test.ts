@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { afterEach, expect, test } from 'vitest';
+import { freeze } from '../../../src/engine/sandbox/freeze.ts';
 import { defaultLimits } from '../../../src/engine/sandbox/limits.ts';
 import { createLocalSandbox, type LocalSandbox } from '../../../src/engine/sandbox/local-sandbox.ts';
 import type { Watchdog } from '../../../src/engine/sandbox/watchdog.ts';
@@ -28,6 +29,7 @@ function fakeGuest(program: string, watchdog: Watchdog = noWatchdog) {
       input: child.stdin,
       output: child.stdout,
       rootPid: child.pid ?? 0,
+      freeze: () => freeze(child.pid ?? 0),
       kill: () => child.kill('SIGKILL'),
       exited: new Promise((resolve) => child.once('close', () => resolve())),
     },

@@ -127,7 +127,30 @@ const machines: Case[] = [
     remedy: 'allow unprivileged',
   },
   { says: 'Windows', has: {}, machine: { platform: 'win32' }, remedy: 'WSL 2' },
-  { says: 'macOS', has: {}, machine: { platform: 'darwin' }, remedy: 'Linux virtual machine or container' },
+  {
+    says: 'macOS with no Python but the stub that asks to install one',
+    has: {},
+    machine: { platform: 'darwin', uid: 501, searchPath: ['/usr/bin'] },
+    remedy: '`xcode-select --install`',
+  },
+  {
+    says: 'macOS without a sandbox-exec that works',
+    has: { python3: python, 'sandbox-exec': 'exit 71' },
+    machine: { platform: 'darwin', uid: 501 },
+    remedy: 'Linux virtual machine or container',
+  },
+  {
+    says: 'macOS without a sandbox-exec',
+    has: { python3: python },
+    machine: { platform: 'darwin', uid: 501 },
+    remedy: 'Linux virtual machine or container',
+  },
+  {
+    says: 'macOS as root',
+    has: { python3: python, 'sandbox-exec': 'exit 71' },
+    machine: { platform: 'darwin', uid: 0 },
+    remedy: 'ordinary user',
+  },
   {
     says: 'an unknown processor',
     has: { bwrap, python3: python },
@@ -140,7 +163,7 @@ test.each(machines)('says what mends $says', async ({ has, files = {}, machine, 
   const readText = (file: string) => files[file];
   const opening = openLauncher({
     machine: { ...thisMachine(), searchPath: [programs(has)], readText, ...machine },
-    rungs: withBubblewrap,
+    ...(machine?.platform !== 'darwin' && { rungs: withBubblewrap }),
   });
   await expect(opening).rejects.toMatchObject({
     code: 'ENGINE_UNAVAILABLE',

@@ -1,12 +1,15 @@
 import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
+import { likeMacos } from '../../support/like-macos.ts';
 
 // Starts a process that sleeps for argv[2] seconds in a sandbox made by argv[3], or by what works here,
 // tells which descriptors it was given and what stands around it, and waits.
 const [, , seconds, madeBy] = process.argv;
-const launcher = await openLauncher({
-  rungs: rungs.filter((rung) => madeBy === undefined || rung.madeBy === madeBy),
-});
+const launcher = await openLauncher(
+  madeBy === 'seatbelt'
+    ? likeMacos()
+    : { rungs: rungs.filter((rung) => madeBy === undefined || rung.madeBy === madeBy) },
+);
 const sandbox = await launcher.launch({ id: 'a', internetAccess: false });
 const listing = `
 import os
