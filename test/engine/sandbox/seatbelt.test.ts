@@ -80,8 +80,11 @@ describe('a sandbox on something like a Mac', () => {
   test('loses its largest processes when they hold too much memory, and goes on', async () => {
     const sandbox = await launch();
     const small = newMark();
-    const code = `sleep ${small} & python3 -c 'a = []
-while True: a.append(bytes(1 << 20).replace(b"\\0", b"1"))'`;
+    // Each of them less than a single process may have.
+    const code = `sleep ${small} & exec python3 -c 'import os, time
+size = 90 if os.fork() == 0 or os.fork() == 0 else 150
+a = b"1" * (size << 20)
+time.sleep(9)'`;
     expect(await sandbox.run(request('bash', code))).toMatchObject({ endedBy: 'memory' });
     expect(processesWith(small)).not.toEqual([]);
     expect((await sandbox.run(request('bash', 'echo alive'))).stdout).toBe('alive\n');
