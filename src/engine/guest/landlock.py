@@ -61,8 +61,6 @@ def restrict(files, ports, scopes, rules=()):
 def become_agent(config):
     """Gives up everything but what the sandbox may, and runs its agent."""
     os.setsid()
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
     capability = 0
     while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1

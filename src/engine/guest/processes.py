@@ -118,27 +118,6 @@ class Supervisors:
     def __init__(self, agent):
         self.agent = agent
         self.pids = set()
-        try:
-            self.score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            self.score = None
-        self.offer(b"500")
-
-    def offer(self, score):
-        """How soon the kernel ends this process when memory runs out; 1000 is first, and what it starts inherits it."""
-        if self.score is not None:
-            os.pwrite(self.score, score, 0)
-
-    def fork(self):
-        """Code is to go before this process, with which the sandbox would end, and both before anything outside."""
-        agent = os.getpid()
-        self.offer(b"1000")
-        try:
-            return os.fork()
-        finally:
-            # The child would write that into the next fork.
-            if os.getpid() == agent:
-                self.offer(b"500")
 
     def kill_all(self, find):
         """Kills what `find(table)` names; everything is stopped while it looks, so that no fork escapes."""
@@ -191,7 +170,7 @@ class Supervisor:
         self.told = b""
         self.fd, theirs = os.pipe()
         try:
-            self.pid = supervisors.fork()
+            self.pid = os.fork()
             if self.pid == 0:
                 supervise(start, theirs)
         except OSError:

@@ -164,7 +164,8 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...data('passwd', '/etc/passwd'),
     ...data('group', '/etc/group'),
     ...data('hosts', '/etc/hosts'),
-    ...(rung.proc ? ['--proc', '/proc'] : []),
+    // Read-only, as a process could otherwise have others be ended before it when memory runs out.
+    ...(rung.proc ? ['--proc', '/proc', '--remount-ro', '/proc'] : []),
     ...['--dev', '/dev', ...tmpfs(limits.sharedMemoryBytes, '/dev/shm')],
     ...tmpfs(limits.tmpBytes, '/tmp'),
     ...tmpfs(limits.workspaceBytes, '/workspace'),

@@ -116,6 +116,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;
+      guest.offerToKernel();
       await cgroup?.hold();
     } catch (cause) {
       void sandbox.destroy();

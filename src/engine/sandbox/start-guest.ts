@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { type Frozen, freeze } from './freeze.ts';
 import type { Guest } from './guest-session.ts';
 import type { HandedFile } from './handed-file.ts';
@@ -10,6 +10,8 @@ export type StartedGuest = Guest & {
   /** Of the process outside, whose only child is the agent. */
   rootPid: number;
   agentPid(): number | undefined;
+  /** From now on the kernel ends its processes before all others when memory runs out; to be called before there are many. */
+  offerToKernel(): void;
   /** Stops all its processes. */
   freeze(): Frozen;
   /** The last that bubblewrap and the agent wrote to stderr. */
@@ -68,6 +70,13 @@ export async function startGuest({ file, args, uid, files, guard }: Command): Pr
     agentPid,
     complaints: () => complaints,
     exited,
+    offerToKernel() {
+      try {
+        writeFileSync(`/proc/${agentPid()}/oom_score_adj`, '1000');
+      } catch {
+        // Gone, or on a system that has no such thing.
+      }
+    },
     freeze() {
       if (guard !== 'ends and stops') return freeze(rootPid);
       child.kill('SIGUSR1');

@@ -54,10 +54,6 @@ const exceptions: { name: string; why: string; madeBy?: Rung['madeBy'] }[] = [
     why: 'without a file system of its own there is only a look twice a second, which ends the sandbox',
     madeBy: 'landlock',
   },
-  {
-    name: 'proc: be the last that is ended when memory is short',
-    why: 'the score goes back to that of the programs of the user, and no further',
-  },
 ];
 
 /** Long, and odd enough to be told from any other sleep on the machine. */

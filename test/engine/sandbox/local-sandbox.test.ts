@@ -369,11 +369,3 @@ test('destroys once and for all, and tells those who wait', async () => {
   await expect(sandbox.run(request('bash', 'true'))).rejects.toMatchObject({ code: 'RESOURCE_NOT_FOUND' });
   await expect(sandbox.readFile('x')).rejects.toMatchObject({ code: 'RESOURCE_NOT_FOUND' });
 });
-
-test('offers its code to the kernel before its agent, and both before others', async () => {
-  const sandbox = await launch();
-  const scores = 'cat /proc/self/oom_score_adj /proc/1/oom_score_adj';
-  expect((await sandbox.run(request('bash', scores))).stdout).toBe('1000\n500\n');
-  const python = 'print(open("/proc/self/oom_score_adj").read(), open("/proc/1/oom_score_adj").read())';
-  expect((await sandbox.run(request('python', python))).stdout).toBe('1000\n 500\n\n');
-});
