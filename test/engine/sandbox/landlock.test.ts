@@ -16,8 +16,11 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
+import { isReadableInside } from '../../../src/engine/sandbox/interpreters.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { reapLeftovers } from '../../../src/engine/sandbox/leftovers.ts';
+import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
+import { copyNode } from '../../../src/engine/sandbox/node-copy.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
 import {
   removeSandboxDirectory,
@@ -207,7 +210,14 @@ test('what a dead server left is removed, with the rights of whom it belongs to'
 
 describe('in a container of Docker', () => {
   let bundle = '';
-  afterAll(() => rmSync(bundle, { recursive: true }));
+  // Whoever is no longer root cannot enter the home where Node may lie.
+  const node = isReadableInside(thisMachine(), process.execPath)
+    ? { file: process.execPath, remove() {} }
+    : copyNode(process.execPath);
+  afterAll(() => {
+    rmSync(bundle, { recursive: true });
+    node.remove();
+  });
   beforeAll(async () => {
     bundle = mkdtempSync(path.join(tmpdir(), 'hopx-like-docker-'));
     const input = fileURLToPath(new URL('server-to-kill.ts', import.meta.url));
@@ -219,7 +229,7 @@ describe('in a container of Docker', () => {
 
   const script = fileURLToPath(new URL('../../support/like-docker.py', import.meta.url));
   const serverAs = (uid: number, marker: string, ...options: readonly string[]) => {
-    const command = [script, ...options, `${uid}`, process.execPath, path.join(bundle, 'server.mjs'), marker];
+    const command = [script, ...options, `${uid}`, node.file, path.join(bundle, 'server.mjs'), marker];
     const child = spawn('/usr/bin/python3', command, { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] });
     onTestFinished(() => {
       child.kill('SIGKILL');
@@ -237,12 +247,14 @@ describe('in a container of Docker', () => {
         child.stdout.once('data', (text) => resolve(`${text}`)),
       );
       expect(said).toMatch(/^descriptors: 0 1 2\nLandlock rules/);
-      const isHere = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(marker);
-      const sleepers = () => descendants(child.pid ?? 0).filter(isHere);
-      const [sleeper] = sleepers();
-      expect(readFileSync(`/proc/${sleeper}/cmdline`, 'utf8')).toBe(`sleep\0${marker}\0`);
+      const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      const sleeper = () =>
+        descendants(child.pid ?? 0).find((pid) => commandOf(pid) === `sleep\0${marker}\0`);
+      // Its shell goes on before it has begun.
+      await expect.poll(sleeper).toBeDefined();
+      const pid = sleeper();
       child.kill('SIGKILL');
-      await expect.poll(() => existsSync(`/proc/${sleeper}`), { timeout: 2000, interval: 10 }).toBe(false);
+      await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 2000, interval: 10 }).toBe(false);
       const left = () =>
         readdirSync(tmpdir()).filter((name) => name.startsWith(`hopx-sandbox-${child.pid}-`));
       await expect.poll(left, { timeout: 2000, interval: 10 }).toEqual([]);
