@@ -7,6 +7,7 @@ import { type Config, readConfig } from '../config.ts';
 import { ownCall } from '../contract/call.ts';
 import { failures, SandboxFailure } from '../contract/failures.ts';
 import type { Language } from '../contract/results.ts';
+import { installCommand, packageManagers } from '../engine/sandbox/package-managers.ts';
 import { silentLog } from '../log.ts';
 
 /** `isMinor` stands in nobody's way. */
@@ -30,18 +31,6 @@ type DoctorOptions = {
 const needed = [
   { program: 'bwrap', package: 'bubblewrap' },
   { program: 'python3', package: 'python3' },
-] as const;
-
-const packageManagers = [
-  {
-    program: 'apt-get',
-    prepare: ['apt-get', 'update'],
-    install: ['apt-get', 'install', '-y', '--no-install-recommends'],
-  },
-  { program: 'dnf', install: ['dnf', 'install', '-y'] },
-  { program: 'apk', install: ['apk', 'add'] },
-  { program: 'pacman', install: ['pacman', '-Sy', '--noconfirm'] },
-  { program: 'zypper', install: ['zypper', '--non-interactive', 'install'] },
 ] as const;
 
 /** Long enough for a cloud that is far away, short enough for a person. */
@@ -165,7 +154,7 @@ async function findMissing(has: (program: string) => Promise<boolean>): Promise<
 }
 
 async function install(
-  packages: readonly string[],
+  packages: readonly (typeof needed)[number]['package'][],
   {
     has,
     write,
@@ -185,7 +174,7 @@ async function install(
     return;
   }
   const rights = process.getuid?.() === 0 ? [] : ['sudo'];
-  const commands = [...('prepare' in manager ? [manager.prepare] : []), [...manager.install, ...packages]];
+  const commands = [...(manager.prepare ? [manager.prepare] : []), installCommand(manager, packages)];
   const typed = commands.map((command) => [...rights, ...command].join(' ')).join('; ');
   if (!(await approve(`Run \`${typed}\`?`))) {
     write(`  → Not installed. To do it yourself: ${typed}\n`);

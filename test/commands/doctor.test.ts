@@ -56,7 +56,7 @@ async function doctor(args: readonly string[], machine: Machine = {}) {
 }
 
 const update = 'apt-get update';
-const installBwrap = 'apt-get install -y --no-install-recommends bubblewrap';
+const installBwrap = 'apt-get install -y bubblewrap';
 const bare = ['python3', 'apt-get'];
 
 describe('doctor says', () => {
@@ -172,6 +172,12 @@ describe('doctor mends', () => {
       ['--fix', '--yes'],
       { has: ['python3', 'apk'] },
       { ran: ['apk add bubblewrap'], asks: 0, exitCode: 0 },
+    ],
+    [
+      'with the names that Arch has for both',
+      ['--fix', '--yes'],
+      { has: ['pacman'] },
+      { ran: ['pacman -Sy', 'pacman -S --noconfirm bubblewrap python'], asks: 0, exitCode: 0 },
     ],
   ];
   test.each(cases)('%s', async (_says, args, machine, { asks, ...done }) => {

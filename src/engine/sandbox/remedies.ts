@@ -2,17 +2,9 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { SandboxFailure } from '../../contract/failures.ts';
 import type { Machine } from './machine.ts';
+import { installCommand, packageManagers } from './package-managers.ts';
 
 const cloud = 'or set HOPX_API_KEY to use HopX cloud sandboxes';
-
-// In the order of trust in what is found: a Debian machine may have dnf installed, hardly the other way round.
-const packageManagers = [
-  ['apt-get', (name: string) => `sudo apt-get install -y ${name}`],
-  ['dnf', (name: string) => `sudo dnf install -y ${name}`],
-  ['apk', (name: string) => `sudo apk add ${name}`],
-  ['pacman', (name: string) => `sudo pacman -S --noconfirm ${name === 'python3' ? 'python' : name}`],
-  ['zypper', (name: string) => `sudo zypper install -y ${name}`],
-] as const;
 
 function unavailable(message: string, remedy: string): SandboxFailure {
   return new SandboxFailure('ENGINE_UNAVAILABLE', { message, remediation: `${remedy} ${cloud}.` });
@@ -20,13 +12,14 @@ function unavailable(message: string, remedy: string): SandboxFailure {
 
 /** A package that is needed and not there. */
 export function packageMissing(machine: Machine, name: 'bubblewrap' | 'python3'): SandboxFailure {
-  const manager = packageManagers.find(([program]) => findProgram(machine, program) !== undefined);
+  const manager = packageManagers.find(({ program }) => findProgram(machine, program) !== undefined);
   const message = `This machine cannot run isolated sandboxes: ${name} is not installed.`;
   if (machine.platform === 'darwin')
     return unavailable(message, 'Ask the user to run `xcode-select --install` and try again,');
   if (manager === undefined)
     return unavailable(message, `Install ${name} with the system's package manager,`);
-  return unavailable(message, `Ask the user to run \`${manager[1](name)}\` and try again,`);
+  const command = `sudo ${installCommand(manager, [name]).join(' ')}`;
+  return unavailable(message, `Ask the user to run \`${command}\` and try again,`);
 }
 
 /** A system that the embedded engine does not run on. */
