@@ -4,39 +4,19 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { agentModules } from './guest-modules.ts';
 import { descriptorOf, type HandedName } from './handed-file.ts';
-import { type Interpreters, TOOLS } from './interpreters.ts';
+import {
+  environment,
+  etcFiles,
+  INSIDE_UID,
+  insideProxy,
+  proxyEnvironment,
+  systemDirectories,
+  TOOLS,
+} from './inside.ts';
+import type { Interpreters } from './interpreters.ts';
 import type { Limits } from './limits.ts';
 import { makerArguments } from './maker.ts';
-
-/** One way of making a sandbox. */
-export type Rung = {
-  /** Python makes the same namespaces itself, of the same options; Landlock does without any, Seatbelt is for macOS. */
-  madeBy: 'bubblewrap' | 'python' | 'landlock' | 'seatbelt';
-  /** A user namespace of its own; without it bubblewrap needs root, and keeps just enough to drop it. */
-  userNamespace: boolean;
-  /** A /proc of its own; containers that mask theirs refuse it. */
-  proc: boolean;
-  /** What it lacks, as the end of the sentence on isolation. */
-  weaker: string;
-};
-
-const noUserNamespace = '; without a user namespace, which this machine refuses';
-const noProc = '; without /proc inside';
-
-/** On Linux; best first. */
-export const rungs: readonly Rung[] = [
-  { madeBy: 'bubblewrap', userNamespace: true, proc: true, weaker: '' },
-  { madeBy: 'python', userNamespace: true, proc: true, weaker: '' },
-  { madeBy: 'bubblewrap', userNamespace: true, proc: false, weaker: noProc },
-  { madeBy: 'python', userNamespace: true, proc: false, weaker: noProc },
-  { madeBy: 'bubblewrap', userNamespace: false, proc: true, weaker: noUserNamespace },
-  { madeBy: 'bubblewrap', userNamespace: false, proc: false, weaker: `${noUserNamespace}${noProc}` },
-  { madeBy: 'landlock', userNamespace: false, proc: false, weaker: '' },
-];
-
-export const rungsOfMacos: readonly Rung[] = [
-  { madeBy: 'seatbelt', userNamespace: false, proc: false, weaker: '' },
-];
+import type { Rung } from './rungs.ts';
 
 /** An installed bubblewrap, and which of the newer options it knows. */
 export type Bubblewrap = {
@@ -60,71 +40,6 @@ export async function inspectBubblewrap(file: string): Promise<Bubblewrap> {
 
 /** Where the agent lies inside. */
 const GUEST = '/run/agent';
-
-/** Who the sandbox's user is inside, where there is a user namespace to say so. */
-export const INSIDE_UID = 1000;
-
-/** Files that stand in for the machine's own, which name its users and neighbours. */
-export const insideFiles = {
-  passwd: `root:x:0:0:root:/:/bin/false\nsandbox:x:${INSIDE_UID}:${INSIDE_UID}::/workspace:/bin/bash\n`,
-  group: `root:x:0:\nsandbox:x:${INSIDE_UID}:\n`,
-  hosts: '127.0.0.1 localhost sandbox\n::1 localhost\n',
-} as const;
-
-/** Of the system, beside /usr; links into it on most systems. */
-export const systemDirectories = ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
-
-// What libraries read of /etc on an ordinary machine, and nothing that says whose machine it is.
-export const etc = [
-  'alternatives',
-  'ca-certificates',
-  'ca-certificates.conf',
-  'fonts',
-  'ld.so.cache',
-  'ld.so.conf',
-  'ld.so.conf.d',
-  'localtime',
-  'mime.types',
-  'nsswitch.conf',
-  'pki/tls/certs',
-  'pki/ca-trust/extracted',
-  'protocols',
-  'services',
-  'ssl/certs',
-  'ssl/openssl.cnf',
-];
-
-/** Where the way out begins inside: the port that programs are told of, and the socket it leads to. */
-export const insideProxy = { port: 3128, path: '/run/proxy' } as const;
-
-const proxyUrl = `http://127.0.0.1:${insideProxy.port}`;
-const proxyEnvironment = {
-  // Some programs know only the one, some only the other spelling.
-  ...{ HTTP_PROXY: proxyUrl, http_proxy: proxyUrl, HTTPS_PROXY: proxyUrl, https_proxy: proxyUrl },
-  ...{ NO_PROXY: 'localhost,127.0.0.1,::1', no_proxy: 'localhost,127.0.0.1,::1' },
-  NODE_USE_ENV_PROXY: '1',
-};
-
-export const environment = (searchPath: readonly string[], workspace = '/workspace', tmp = '/tmp') => ({
-  PATH: searchPath.join(':'),
-  HOME: workspace,
-  USER: 'sandbox',
-  LOGNAME: 'sandbox',
-  SHELL: '/bin/bash',
-  LANG: 'C.UTF-8',
-  TMPDIR: tmp,
-  MPLBACKEND: 'Agg',
-  MPLCONFIGDIR: `${tmp}/.matplotlib`,
-  // Python would otherwise guess the machine's locale anew; pip would refuse to install for the user.
-  PYTHONUTF8: '1',
-  PIP_USER: '1',
-  PIP_BREAK_SYSTEM_PACKAGES: '1',
-  NPM_CONFIG_CACHE: `${tmp}/.npm`,
-  GOCACHE: `${tmp}/.go-build`,
-  GOPATH: `${workspace}/go`,
-  GOFLAGS: '-buildvcs=false',
-  GOTOOLCHAIN: 'local',
-});
 
 type SandboxCommand = {
   bubblewrap: Bubblewrap;
@@ -160,7 +75,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
     ...['--ro-bind', '/usr', '/usr'],
     ...systemDirectories.flatMap(mergedOrOwn),
     ...directory('/etc'),
-    ...etc.map((name) => `/etc/${name}`).flatMap((file) => (existsSync(file) ? readOnly(file) : [])),
+    ...etcFiles.map((name) => `/etc/${name}`).flatMap((file) => (existsSync(file) ? readOnly(file) : [])),
     ...data('passwd', '/etc/passwd'),
     ...data('group', '/etc/group'),
     ...data('hosts', '/etc/hosts'),

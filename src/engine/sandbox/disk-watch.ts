@@ -27,7 +27,7 @@ export function watchDisk(options: DiskWatchOptions): () => void {
     let files = 0;
     let bytes = 0;
     for (let place = queue.pop(); place !== undefined && !isStopped; place = queue.pop()) {
-      const entries = await readdir(place, { withFileTypes: true }).catch(isMissing);
+      const entries = await readdir(place, { withFileTypes: true }).catch(noneIfMissing);
       // What cannot be looked at may hold anything.
       if (entries === undefined) return onOverLimit();
       const within = (entry: Dirent) => path.join(place, entry.name);
@@ -59,7 +59,7 @@ export function watchDisk(options: DiskWatchOptions): () => void {
 }
 
 /** Nothing where the directory is gone, undefined where it cannot be read. */
-function isMissing(error: unknown): [] | undefined {
+function noneIfMissing(error: unknown): [] | undefined {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT' ? [] : undefined;
 }
 

@@ -6,7 +6,7 @@ import type { Timers } from './timers.ts';
 
 export type ExchangeDeps = { session: GuestSession; timers: Timers };
 
-/** Ample for a piece of a file or a look at a directory; an agent that is silent for so long is stuck. */
+/** Ample for the largest file that is read in one piece; an agent that is silent for so long is stuck. */
 const ANSWER_MS = 30_000;
 
 /** Sends one request and hears its events until one is the last; those that do not belong end the sandbox. */

@@ -1,7 +1,7 @@
-import { environment } from './bubblewrap.ts';
 import { watchDisk } from './disk-watch.ts';
 import { agentModules } from './guest-modules.ts';
 import { descriptorOf } from './handed-file.ts';
+import { environment } from './inside.ts';
 import { commandsOf, type Interpreters } from './interpreters.ts';
 import type { Limits } from './limits.ts';
 import { nameSandboxDirectory, removeSandboxDirectory } from './sandbox-directory.ts';

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Language } from '../../contract/results.ts';
 import { guestModules } from './guest-modules.ts';
+import { TOOLS } from './inside.ts';
 import type { Machine } from './machine.ts';
 
 /** A real Python, with the agent compiled for it: that saves a third of a sandbox's start. */
@@ -22,9 +23,6 @@ export type Interpreters = {
   /** The root of a Go toolchain. */
   goRoot: string | undefined;
 };
-
-/** Where the interpreters are found inside, before everything else on PATH. */
-export const TOOLS = '/opt/sandbox/bin';
 
 const OLDEST_PYTHON = [3, 9] as const;
 
@@ -77,10 +75,10 @@ async function inspectPython(
   const lines = (await running).stdout.trimEnd().split('\n');
   const [version = '', executable = '', prefix = '', ...bytecode] = lines;
   const [major = 0, minor = 0] = version.split(' ').map(Number);
-  const isOldEnough = major === OLDEST_PYTHON[0] && minor >= OLDEST_PYTHON[1];
+  const isSupported = major === OLDEST_PYTHON[0] && minor >= OLDEST_PYTHON[1];
   // A prefix such as / or /home would put more inside than a Python.
   if (
-    !isOldEnough ||
+    !isSupported ||
     !isInside(executable, prefix) ||
     prefix.split('/').length < 2 + Number(prefix !== '/usr')
   )

@@ -1,7 +1,8 @@
-import type { Bubblewrap, Rung } from './bubblewrap.ts';
+import type { Bubblewrap } from './bubblewrap.ts';
 import { type Cgroups, limitedBy } from './cgroups.ts';
 import { landlockIsolation } from './landlock.ts';
 import type { Machine } from './machine.ts';
+import type { Rung } from './rungs.ts';
 import { seatbeltIsolation } from './seatbelt.ts';
 
 const UNCAPPED_FILES =

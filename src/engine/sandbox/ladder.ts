@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
 import type { Language } from '../../contract/results.ts';
-import type { Rung } from './bubblewrap.ts';
 import type { LocalSandbox } from './local-sandbox.ts';
 import type { Machine } from './machine.ts';
 import { sandboxRefused } from './remedies.ts';
+import type { Rung } from './rungs.ts';
 import { putUpWalls } from './walls.ts';
 
 /** Ample for what takes milliseconds on a machine that is not stuck. */

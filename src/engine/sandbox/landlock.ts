@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
-import { etc, systemDirectories } from './bubblewrap.ts';
 import { type GuardedSandbox, inDirectory } from './in-directory.ts';
+import { etcFiles, systemDirectories } from './inside.ts';
 import type { Interpreters } from './interpreters.ts';
 import { asSameUser, withoutNamespaces } from './landlock-syscalls.ts';
 import type { Limits } from './limits.ts';
@@ -44,7 +44,7 @@ export function landlockCommand(options: LandlockOptions): GuardedSandbox {
   const config = {
     ...sandbox.config,
     uid: isRoot ? uid : null,
-    readable: ['/usr', ...systemDirectories, ...etc.map((file) => `/etc/${file}`), ...sandbox.readable],
+    readable: ['/usr', ...systemDirectories, ...etcFiles.map((file) => `/etc/${file}`), ...sandbox.readable],
     seccomp: Buffer.from(filter).toString('base64'),
   };
   const args = makerArguments(['directory', 'landlock'], JSON.stringify(config));

@@ -1,28 +1,26 @@
-import { SandboxFailure } from '../../contract/failures.ts';
 import type { Language } from '../../contract/results.ts';
 import { type Log, silentLog } from '../../log.ts';
-import { insideFiles, inspectBubblewrap, ownMaker, type Rung, rungs, rungsOfMacos } from './bubblewrap.ts';
+import { inspectBubblewrap, ownMaker } from './bubblewrap.ts';
 import { openCgroups } from './cgroups.ts';
 import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile, handedFiles } from './handed-file.ts';
-import { commandsOf, findGo, findNode, findPython } from './interpreters.ts';
-import { countsProcessesByNamespace, describeIsolation } from './isolation.ts';
+import { insideFiles } from './inside.ts';
+import { findGo, findNode, findPython } from './interpreters.ts';
+import { describeIsolation } from './isolation.ts';
 import { firstThatWorks } from './ladder.ts';
 import { reapLeftovers } from './leftovers.ts';
 import { defaultLimits, type Limits } from './limits.ts';
-import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
-import { type Machine, thisMachine } from './machine.ts';
+import type { LocalSandbox } from './local-sandbox.ts';
+import { findProgram, type Machine, thisMachine } from './machine.ts';
 import { copyNode, NODE_COPY_PREFIX } from './node-copy.ts';
-import { preparedInCalm } from './prepared-in-calm.ts';
-import { findProgram, noInternet, packageMissing, platformUnsupported, rootUnsupported } from './remedies.ts';
-import { sandboxCommand } from './sandbox-command.ts';
+import { noInternet, packageMissing, platformUnsupported, rootUnsupported } from './remedies.ts';
+import { type Rung, rungs, rungsOfMacos } from './rungs.ts';
 import { removeSandboxDirectory, SANDBOX_DIRECTORY_PREFIX } from './sandbox-directory.ts';
 import { createSandboxPool, type SandboxPool } from './sandbox-pool.ts';
+import { createSandboxStarter } from './sandbox-starter.ts';
 import { type Architecture, seccompFilter } from './seccomp.ts';
-import { startGuest } from './start-guest.ts';
 import { WALLS_PREFIX } from './walls.ts';
-import { createWatchdog } from './watchdog.ts';
 
 export type LauncherOptions = {
   limits?: Partial<Limits>;
@@ -48,13 +46,6 @@ export type Launcher = {
   close(): Promise<void>;
 };
 
-/** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
-const FIRST_UID = 61_000;
-const UIDS = 184;
-
-/** A sandbox is up in some 25 ms; a machine that needs this long is stuck. */
-const START_MS = 10_000;
-
 /** Probes this machine by really running a sandbox; throws `ENGINE_UNAVAILABLE` with the command that mends it. */
 export async function openLauncher(options: LauncherOptions = {}): Promise<Launcher> {
   const { log = silentLog, machine = thisMachine(), openProxy = openEgressProxy } = options;
@@ -76,55 +67,15 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };
-  const agentConfig = {
-    ...limits,
-    commands: commandsOf(interpreters, limits.memoryBytes),
-    rlimits: rlimits(limits, machine),
-  };
   const contents = { seccomp: seccompFilter(architecture), ...insideFiles };
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
   const files = handed.map(createHandedFile);
   const cgroups = await openingCgroups;
-  // Not the uids of another server: without a user namespace the kernel counts the processes of both together.
-  let started = process.pid;
   let proxy: Promise<EgressProxy> | undefined;
   let pool: SandboxPool<LocalSandbox> | undefined;
 
-  const start = preparedInCalm(async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
-    const uid = FIRST_UID + (started++ % UIDS);
-    const { command, guarded } = sandboxCommand({
-      ...{ rung, machine, architecture, bubblewrap, interpreters, limits, uid, agentConfig, proxySocket },
-    });
-    const guest = await startGuest({
-      ...command,
-      uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
-      files,
-      guard: guarded === undefined ? 'none' : isMac ? 'ends and stops' : 'ends',
-    }).catch((cause) => {
-      throw notStarted(String(cause), cause);
-    });
-    const { rootPid, agentPid } = guest;
-    const cgroup = cgroups?.confine(rootPid);
-    const { memoryKills } = guarded ?? cgroup ?? {};
-    const watch = (hooks: { onAgentOverLimit(): void }) => {
-      const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, memoryKills, ...hooks };
-      if (guarded === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
-      return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
-    };
-    void guest.exited.then(() => guarded?.remove());
-    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release: cgroup?.remove });
-    const timer = setTimeout(() => void sandbox.destroy(), START_MS);
-    try {
-      await ready;
-      guest.offerToKernel();
-      await cgroup?.hold();
-    } catch (cause) {
-      void sandbox.destroy();
-      throw notStarted(guest.complaints() || String(cause), cause);
-    } finally {
-      clearTimeout(timer);
-    }
-    return sandbox;
+  const start = createSandboxStarter({
+    ...{ machine, architecture, bubblewrap, interpreters, limits, cgroups, files, log },
   });
 
   const close = async () => {
@@ -162,23 +113,6 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
     await close();
     throw failure;
   }
-}
-
-function notStarted(complaint: string, cause: unknown): SandboxFailure {
-  const message = `The sandbox did not start: ${complaint.trim().slice(0, 300)}`;
-  return new SandboxFailure('SERVICE_UNAVAILABLE', { message, cause });
-}
-
-/** What the agent sets with setrlimit; the names are those of Python's resource module. */
-function rlimits(limits: Limits, machine: Machine) {
-  return {
-    CORE: 0,
-    // Not AS: V8 and WebAssembly reserve far more address space than they use.
-    DATA: limits.memoryBytes,
-    FSIZE: limits.fileBytes,
-    NOFILE: limits.openFiles,
-    ...(countsProcessesByNamespace(machine) && { NPROC: limits.processes }),
-  };
 }
 
 function isSupported(architecture: string): architecture is Architecture {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import path from 'node:path';
 
@@ -17,8 +17,8 @@ export type Machine = {
   readText(file: string): string | undefined;
 };
 
-// Programs that are started from the Dock get a PATH without them.
-const unnamed = [
+// The PATH of programs that are started from the Dock lacks them.
+const macosDirectories = [
   ...['/opt/homebrew/bin', '/usr/local/bin', '/Library/Developer/CommandLineTools/usr/bin'],
   '/Applications/Xcode.app/Contents/Developer/usr/bin',
 ];
@@ -33,7 +33,7 @@ export function thisMachine(): Machine {
     searchPath: [
       '/usr/bin',
       ...(process.env['PATH'] ?? '').split(':').filter(path.isAbsolute),
-      ...(process.platform === 'darwin' ? unnamed : []),
+      ...(process.platform === 'darwin' ? macosDirectories : []),
     ],
     execPath: process.execPath,
     readText(file) {
@@ -44,4 +44,9 @@ export function thisMachine(): Machine {
       }
     },
   };
+}
+
+/** Where a program is on PATH. */
+export function findProgram(machine: Machine, name: string): string | undefined {
+  return machine.searchPath.map((directory) => path.join(directory, name)).find((file) => existsSync(file));
 }

@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { SandboxFailure } from '../../contract/failures.ts';
-import type { Machine } from './machine.ts';
+import { findProgram, type Machine } from './machine.ts';
 import { installCommand, packageManagers } from './package-managers.ts';
 
 const cloud = 'or set HOPX_API_KEY to use HopX cloud sandboxes';
@@ -72,9 +70,4 @@ export function noInternet(machine: Machine): SandboxFailure {
     'internet_access: sandboxes have no network on this machine, as it has no namespaces for them. ' +
     `Leave it out. To have it: ${remediation}`;
   return new SandboxFailure('INVALID_REQUEST', { message });
-}
-
-/** Where a program is on PATH. */
-export function findProgram(machine: Machine, name: string): string | undefined {
-  return machine.searchPath.map((directory) => path.join(directory, name)).find((file) => existsSync(file));
 }

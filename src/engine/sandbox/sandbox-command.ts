@@ -1,17 +1,11 @@
-import {
-  type Bubblewrap,
-  bubblewrapArguments,
-  insideProxy,
-  ownMaker,
-  pythonArguments,
-  type Rung,
-} from './bubblewrap.ts';
+import { type Bubblewrap, bubblewrapArguments, ownMaker, pythonArguments } from './bubblewrap.ts';
 import type { GuardedSandbox } from './in-directory.ts';
+import { insideProxy } from './inside.ts';
 import type { Interpreters } from './interpreters.ts';
 import { landlockCommand } from './landlock.ts';
 import type { Limits } from './limits.ts';
-import type { Machine } from './machine.ts';
-import { findProgram } from './remedies.ts';
+import { findProgram, type Machine } from './machine.ts';
+import type { Rung } from './rungs.ts';
 import { seatbeltCommand } from './seatbelt.ts';
 import type { Architecture } from './seccomp.ts';
 

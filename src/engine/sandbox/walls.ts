@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Rung } from './bubblewrap.ts';
+import type { Rung } from './rungs.ts';
 
 /** Things of this machine that no code in a sandbox may reach, and the code that tries. */
 export type Walls = {

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Rung, rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { type Launcher, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import type { LocalSandbox } from '../../../src/engine/sandbox/local-sandbox.ts';
+import { type Rung, rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { abuseProgram, listProbes, openWorld, told, type World } from './abuse-world.ts';
 import { request } from './sandbox-fixture.ts';
 

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { countOf } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 

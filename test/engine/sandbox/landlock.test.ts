@@ -15,13 +15,13 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { isReadableInside } from '../../../src/engine/sandbox/interpreters.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { reapLeftovers } from '../../../src/engine/sandbox/leftovers.ts';
 import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
 import { copyNode } from '../../../src/engine/sandbox/node-copy.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import {
   removeSandboxDirectory,
   SANDBOX_DIRECTORY_PREFIX,

@@ -2,9 +2,9 @@ import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { type Machine, thisMachine } from '../../../src/engine/sandbox/machine.ts';
+import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { request } from './sandbox-fixture.ts';
 
 const directories: string[] = [];

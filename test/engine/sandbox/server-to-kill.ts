@@ -1,5 +1,5 @@
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
+import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { likeMacos } from '../../support/like-macos.ts';
 
 // Starts a process that sleeps for argv[2] seconds in a sandbox made by argv[3], or by what works here,

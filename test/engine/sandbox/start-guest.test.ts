@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { rungs } from '../../../src/engine/sandbox/bubblewrap.ts';
 import { childrenOf, descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const isRoot = process.getuid?.() === 0;

@@ -1,0 +1,99 @@
+import { SandboxFailure } from '../../contract/failures.ts';
+import type { Log } from '../../log.ts';
+import type { Bubblewrap } from './bubblewrap.ts';
+import type { Cgroups } from './cgroups.ts';
+import type { HandedFile } from './handed-file.ts';
+import { commandsOf, type Interpreters } from './interpreters.ts';
+import { countsProcessesByNamespace } from './isolation.ts';
+import type { Limits } from './limits.ts';
+import { createLocalSandbox, type LocalSandbox } from './local-sandbox.ts';
+import type { Machine } from './machine.ts';
+import { preparedInCalm } from './prepared-in-calm.ts';
+import type { Rung } from './rungs.ts';
+import { sandboxCommand } from './sandbox-command.ts';
+import type { Architecture } from './seccomp.ts';
+import { startGuest } from './start-guest.ts';
+import { createWatchdog } from './watchdog.ts';
+
+type SandboxStarterOptions = {
+  machine: Machine;
+  architecture: Architecture;
+  bubblewrap: Bubblewrap;
+  interpreters: Interpreters;
+  limits: Limits;
+  cgroups: Cgroups | undefined;
+  /** What every command gets as descriptors. */
+  files: readonly HandedFile[];
+  log: Log;
+};
+
+/** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
+const FIRST_UID = 61_000;
+const UIDS = 184;
+
+/** A sandbox is up in some 25 ms; a machine that needs this long is stuck. */
+const START_MS = 10_000;
+
+/** Starts a sandbox on a rung, with the way out that a proxy's socket is; rejects with `SERVICE_UNAVAILABLE`. */
+export function createSandboxStarter(options: SandboxStarterOptions) {
+  const { machine, interpreters, limits, cgroups, files, log } = options;
+  const agentConfig = {
+    ...limits,
+    commands: commandsOf(interpreters, limits.memoryBytes),
+    rlimits: rlimits(limits, machine),
+  };
+  // Not the uids of another server: without a user namespace the kernel counts the processes of both together.
+  let started = process.pid;
+
+  return preparedInCalm(async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
+    const uid = FIRST_UID + (started++ % UIDS);
+    const { command, guarded } = sandboxCommand({ ...options, rung, uid, agentConfig, proxySocket });
+    const guest = await startGuest({
+      ...command,
+      uid: machine.uid === 0 && rung.userNamespace ? uid : undefined,
+      files,
+      guard: guarded === undefined ? 'none' : rung.madeBy === 'seatbelt' ? 'ends and stops' : 'ends',
+    }).catch((cause) => {
+      throw notStarted(String(cause), cause);
+    });
+    const { rootPid, agentPid } = guest;
+    const cgroup = cgroups?.confine(rootPid);
+    const memoryKills = guarded?.memoryKills ?? cgroup?.memoryKills;
+    const watch = (hooks: { onAgentOverLimit(): void }) => {
+      const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, memoryKills, ...hooks };
+      if (guarded === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
+      return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
+    };
+    void guest.exited.then(() => guarded?.remove());
+    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release: cgroup?.remove });
+    const timer = setTimeout(() => void sandbox.destroy(), START_MS);
+    try {
+      await ready;
+      guest.offerToKernel();
+      await cgroup?.hold();
+    } catch (cause) {
+      void sandbox.destroy();
+      throw notStarted(guest.complaints() || String(cause), cause);
+    } finally {
+      clearTimeout(timer);
+    }
+    return sandbox;
+  });
+}
+
+function notStarted(complaint: string, cause: unknown): SandboxFailure {
+  const message = `The sandbox did not start: ${complaint.trim().slice(0, 300)}`;
+  return new SandboxFailure('SERVICE_UNAVAILABLE', { message, cause });
+}
+
+/** What the agent sets with setrlimit; the names are those of Python's resource module. */
+function rlimits(limits: Limits, machine: Machine) {
+  return {
+    CORE: 0,
+    // Not AS: V8 and WebAssembly reserve far more address space than they use.
+    DATA: limits.memoryBytes,
+    FSIZE: limits.fileBytes,
+    NOFILE: limits.openFiles,
+    ...(countsProcessesByNamespace(machine) && { NPROC: limits.processes }),
+  };
+}
