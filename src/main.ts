@@ -16,10 +16,10 @@ import { createSandboxes } from './sandboxes/sandboxes.ts';
 
 const usage = `hopx-sandbox-mcp ${manifest.version}: ${manifest.description}
 
-  hopx-sandbox-mcp            MCP server on stdin and stdout
-  hopx-sandbox-mcp demo       runs a real MCP session against it and prints it
-  hopx-sandbox-mcp doctor     says what works on this machine; --fix mends what can be mended
-  hopx-sandbox-mcp serve      the embedded engine alone, as a HopX API on loopback
+  node dist/main.js           MCP server on stdin and stdout
+  node dist/main.js demo      runs a real MCP session against it and prints it
+  node dist/main.js doctor    says what works on this machine; --fix mends what can be mended
+  node dist/main.js serve     the embedded engine alone, as a HopX API on loopback
 
   --help, --version
 `;

@@ -5,10 +5,11 @@ import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import { type Config, readConfig } from '../config.ts';
 import { ownCall } from '../contract/call.ts';
-import { failures, SandboxFailure } from '../contract/failures.ts';
+import { SandboxFailure } from '../contract/failures.ts';
 import type { Language } from '../contract/results.ts';
 import { installCommand, packageManagers } from '../engine/sandbox/package-managers.ts';
 import { silentLog } from '../log.ts';
+import { remedyFor } from './remedy.ts';
 
 /** `isMinor` stands in nobody's way. */
 type Finding = { ok: boolean; isMinor?: boolean; says: string; remedy?: string };
@@ -38,7 +39,7 @@ const LIST_MS = 15_000;
 
 const usage = `Says in plain lines what works here and what to type to mend the rest.
 
-  hopx-sandbox-mcp doctor [--fix] [--yes]
+  node dist/main.js doctor [--fix] [--yes]
 
   --fix   installs what is missing through the system's package manager, after asking
   --yes   does not ask
@@ -144,8 +145,7 @@ function absence(name: string, isMinor: boolean): Finding {
 
 function unusable(what: string, error: unknown): Finding {
   if (!(error instanceof SandboxFailure)) throw error;
-  const remedy = error.facts.remediation ?? failures[error.code].remediation;
-  return { ok: false, says: `${what} does not work: ${error.message}`, remedy };
+  return { ok: false, says: `${what} does not work: ${error.message}`, remedy: remedyFor(error) };
 }
 
 async function findMissing(has: (program: string) => Promise<boolean>): Promise<(typeof needed)[number][]> {

@@ -7,8 +7,9 @@ import { type EngineOptions, startEngine } from '../engine/engine.ts';
 import { type FaultFile, faultFile } from '../engine/faults.ts';
 import { hopxRates, type RateFigures } from '../engine/rate-limits.ts';
 import { createLog } from '../log.ts';
+import { remedyFor } from './remedy.ts';
 
-const usage = `Usage: hopx-sandbox-mcp serve [options]
+const usage = `Usage: node dist/main.js serve [options]
 
 Runs the embedded engine alone, as a HopX-compatible API on 127.0.0.1, until SIGINT or SIGTERM.
 Prints one JSON line with its URL and key on stdout.
@@ -76,7 +77,7 @@ export async function runServe(args: readonly string[], io: ServeIo = processIo)
     return 0;
   } catch (error) {
     if (!(error instanceof SandboxFailure)) throw error;
-    io.stderr.write(`${error.message}\n${error.facts.remediation ?? ''}\n`);
+    io.stderr.write(`${error.message}\n${remedyFor(error)}\n`);
     return 1;
   }
 }

@@ -59,7 +59,7 @@ export const failures = {
     retry: 'never',
     retryable: false,
     outcome: 'not_performed',
-    remediation: 'Ask the user to set HOPX_API_KEY to a valid key, or to unset it to run sandboxes locally.',
+    remediation: 'Ask the user to set HOPX_API_KEY to a valid key, or unset it to run sandboxes locally.',
   }),
   INVALID_TOKEN: hopx(401, {
     aliases: ['TOKEN_EXPIRED', 'TOKEN_INVALID', 'AUTHENTICATION_ERROR'],
@@ -67,7 +67,8 @@ export const failures = {
     retry: 'auth',
     retryable: false,
     outcome: 'not_performed',
-    remediation: 'Create a new sandbox. If that fails too, ask the user whether HOPX_API_KEY was revoked.',
+    remediation:
+      'Create a new sandbox. If that fails too, ask the user to check whether HOPX_API_KEY was revoked.',
     nextSteps: [create],
   }),
   INVALID_REQUEST: hopx(400, {
@@ -235,7 +236,7 @@ export const failures = {
     retryable: false,
     outcome: 'not_performed',
     remediation:
-      'Ask the user to run `hopx-sandbox-mcp doctor --fix`, or to set HOPX_API_KEY to use HopX cloud sandboxes.',
+      "Ask the user to run `node dist/main.js doctor --fix` in this server's folder, or set HOPX_API_KEY to use HopX cloud sandboxes.",
   }),
   UNTRUSTED_HOST: ours({
     meaning: 'The API named a host for the sandbox that does not belong to it, so no token was sent there.',

@@ -72,7 +72,7 @@ describe('doctor says', () => {
       '✗ bubblewrap is not installed',
       '✗ python3 is not installed',
       '✗ The embedded engine does not work: bubblewrap is not installed.',
-      '  → Ask the user to run this.',
+      '  → Run this.',
     ]);
     expect(exitCode).toBe(1);
   });
@@ -218,7 +218,7 @@ test.each([
 ] as const)('%j prints how it is used', async (args, exitCode) => {
   const printed = await doctor(args, { has: bare });
   expect(printed.output).toMatch(
-    /^Says in plain lines .*\n\n {2}hopx-sandbox-mcp doctor \[--fix\] \[--yes\]\n/,
+    /^Says in plain lines .*\n\n {2}node dist\/main\.js doctor \[--fix\] \[--yes\]\n/,
   );
   expect(printed).toMatchObject({ exitCode, ran: [] });
 });

@@ -76,18 +76,21 @@ test.each([
 test('--help ends with 0', async () => {
   const { written, exitCode } = serve(['--help']);
   expect(await exitCode).toBe(0);
-  expect(written.stdout).toContain('Usage: hopx-sandbox-mcp serve');
+  expect(written.stdout).toContain('Usage: node dist/main.js serve');
 });
 
-test('a machine that cannot run sandboxes ends it with 1 and the way to mend that', async () => {
-  const failure = new SandboxFailure('ENGINE_UNAVAILABLE', {
-    message: 'No bwrap.',
-    remediation: 'Install it.',
-  });
-  const { written, exitCode } = serve([], { launcher: () => Promise.reject(failure) });
-  expect(await exitCode).toBe(1);
-  expect(written).toEqual({ stdout: '', stderr: 'No bwrap.\nInstall it.\n' });
-});
+test.each([
+  ['the failure says it', { remediation: 'Ask the user to install it.' }, /^No bwrap\.\nInstall it\.\n$/],
+  ['the catalogue does', {}, /^No bwrap\.\nRun `node dist\/main\.js doctor --fix`.*\n$/],
+] as const)(
+  'a machine that cannot run sandboxes ends it with 1 and the way to mend that: %s',
+  async (_, facts, says) => {
+    const failure = new SandboxFailure('ENGINE_UNAVAILABLE', { message: 'No bwrap.', ...facts });
+    const { written, exitCode } = serve([], { launcher: () => Promise.reject(failure) });
+    expect(await exitCode).toBe(1);
+    expect(written).toEqual({ stdout: '', stderr: expect.stringMatching(says) });
+  },
+);
 
 test.each([
   { given: 'a.example, *.B.example', allowed: ['a.example', '*.b.example'] },
