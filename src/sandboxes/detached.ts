@@ -115,6 +115,7 @@ export async function runDetached(options: DetachedOptions): Promise<Ran> {
       stdout: await read('stdout', seen?.out ?? 0),
       stderr: await read('stderr', seen?.err ?? 0),
       seconds: (now() - startedMs) / 1_000,
+      timeoutSeconds,
       limit: 2 * outputLimitChars,
       folder,
     });
@@ -129,16 +130,24 @@ function replyOf(
     stdout,
     stderr,
     seconds,
+    timeoutSeconds,
     limit,
     folder,
-  }: { stdout: string; stderr: string; seconds: number; limit: number; folder: string },
+  }: {
+    stdout: string;
+    stderr: string;
+    seconds: number;
+    timeoutSeconds: number;
+    limit: number;
+    folder: string;
+  },
 ): Ran {
   const cut = [
     { stream: 'stdout' as const, total_chars: out, full_output_path: `${folder}/stdout` },
     { stream: 'stderr' as const, total_chars: err, full_output_path: `${folder}/stderr` },
   ].filter(({ total_chars: total }) => total > limit);
-  // 124 is what `timeout` says, 137 what it says after it had to kill.
-  const ranOut = exitCode === 124 || exitCode === 137;
+  // 124 is what `timeout` says, 137 what it says after it had to kill; a program may say either at any time.
+  const ranOut = (exitCode === 124 || exitCode === 137) && seconds >= timeoutSeconds;
   const reply: ExecuteReply = {
     success: exitCode === 0,
     stdout,

@@ -67,6 +67,8 @@ describe('a program too long for one request', () => {
       code: 'console.error("no"); process.exit(3)',
       reply: { stderr: 'no\n', exit_code: 3, success: false },
     },
+    { language: 'bash', code: 'exit 124', reply: { exit_code: 124, success: false, ended_by: undefined } },
+    { language: 'bash', code: 'exit 137', reply: { exit_code: 137, success: false, ended_by: undefined } },
     { language: 'bash', code: 'echo $GREETING', reply: { stdout: 'hello\n', exit_code: 0 } },
     { language: 'bash', code: "echo \"it's\" '$HOME `quoted`'", reply: { stdout: "it's $HOME `quoted`\n" } },
   ] as const)('in $language ends with its output and exit code: $code', async ({ language, code, reply }) => {
