@@ -56,7 +56,7 @@ const hosts = z
   .optional()
   .transform((text, context) => {
     const names = text?.split(',').flatMap((name) => name.trim().toLowerCase() || []);
-    const bad = names?.find((name) => !hostPattern.test(name));
+    const bad = names?.length === 0 ? text : names?.find((name) => !hostPattern.test(name));
     if (bad === undefined) return names;
     context.addIssue(
       `must be host names with commas between them, such as a.example.org,*.example.com; not "${bad}"`,

@@ -72,6 +72,7 @@ describe('an environment with a problem', () => {
     ['OUTPUT_LIMIT_CHARS', '999', /whole number from 1000 to 100000/],
     ['LOCAL_ALLOWED_HOSTS', 'https://a.example', /host names with commas.*not "https:/],
     ['LOCAL_ALLOWED_HOSTS', 'a.example,*', /not "\*"/],
+    ['LOCAL_ALLOWED_HOSTS', ' , ', /host names with commas.*not ","/],
     ['HOPX_MAX_CONCURRENCY', '0', /whole number from 1 to 64/],
     ['LOG_LEVEL', 'loud', /one of debug, info, warn, error, silent/],
   ];

@@ -124,9 +124,9 @@ function readAllowedHosts(env: ServeIo['env']): readonly string[] | undefined {
 function parseRates(text: string | undefined): RateFigures | undefined {
   if (text === undefined) return undefined;
   if (text === 'hopx') return hopxRates;
-  const [, control, agent, create] = /^(\d+)\/(\d+)\/(\d+)$/.exec(text) ?? [];
+  const [, control, agent, create] = /^([1-9]\d*)\/([1-9]\d*)\/([1-9]\d*)$/.exec(text) ?? [];
   if (create === undefined)
-    throw new Error('--rate-limits must be hopx, or three figures such as 100/300/20');
+    throw new Error('--rate-limits must be hopx, or three whole numbers from 1 on, such as 100/300/20');
   return { control: Number(control), agent: Number(agent), create: Number(create) };
 }
 

@@ -59,7 +59,11 @@ test.each([
   [['--quota', '0'], '--quota must be a whole number from 1 to 10000'],
   [['--quota', '1.5'], '--quota must be a whole number from 1 to 10000'],
   [['--errors', 'loud'], '--errors must be live or documented'],
-  [['--rate-limits', '100/300'], '--rate-limits must be hopx, or three figures such as 100/300/20'],
+  [
+    ['--rate-limits', '100/300'],
+    '--rate-limits must be hopx, or three whole numbers from 1 on, such as 100/300/20',
+  ],
+  [['--rate-limits', '100/0/20'], '--rate-limits must be hopx, or three whole numbers from 1 on'],
   [['--faults', '/nowhere.json'], '--faults /nowhere.json: ENOENT'],
   [['--faults', 'LICENSE'], '--faults LICENSE: '],
   [['--faults', 'package.json'], '--faults package.json is not valid:'],
