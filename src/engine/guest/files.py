@@ -1,13 +1,12 @@
-"""The files of the sandbox: pieces of them for the host, and which of them a run made."""
+"""The files of the sandbox, for the host: whole, piece by piece, and their directories."""
 
 import base64
 import errno
 import os
 import stat
-import sys
-import time
 
-from places import TMP, WORKSPACE, located, named
+from artifacts import Artifacts
+from places import TMP, WORKSPACE, located
 from settings import PIECE
 
 LONGEST_FILE = 64 * 1024 * 1024
@@ -15,11 +14,6 @@ LONGEST_FILE = 64 * 1024 * 1024
 OPEN_FILES = 32
 LISTED_ENTRIES = 10_000
 ENTRIES_A_LINE = 500
-# What a look at the workspace costs is bounded, and what it finds.
-SCANNED_ENTRIES = 5000
-SHOWN_ARTIFACTS = 50
-# The clock that the kernel takes the times of files from; Python has no name for Linux's CLOCK_REALTIME_COARSE.
-FILE_CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 # A multiple of 3, so that the base64 of the pieces joins.
 READ_BYTES = PIECE * 3
 
@@ -47,8 +41,6 @@ class Files:
 
     def done(self, request):
         self.agent.send({"event": "done", "id": request["id"]})
-
-    # in one piece
 
     def write(self, request):
         path = allowed_path(request["path"])
@@ -86,8 +78,6 @@ class Files:
         else:
             os.close(fd)
             self.agent.send({"event": "done", "id": request_id})
-
-    # piece by piece
 
     def keep(self, request, fd, left, path):
         if len(self.open_files) >= OPEN_FILES:
@@ -149,8 +139,6 @@ class Files:
             except OSError:
                 pass
 
-    # directories
-
     def list(self, request):
         entries = []
         with os.scandir(allowed_path(request["path"], or_root=True)) as found:
@@ -198,63 +186,6 @@ class Files:
     def mkdir(self, request):
         os.makedirs(allowed_path(request["path"], or_root=True), exist_ok=True)
         self.done(request)
-
-
-class Artifacts:
-    """The files under /workspace that a run made or changed since this was."""
-
-    # The times of files stand still for some milliseconds: what was there at the end of a run may look new to the next.
-    known = {}
-
-    def __init__(self):
-        self.since = time.clock_gettime_ns(FILE_CLOCK)
-        self.before = Artifacts.known
-
-    def found(self):
-        recent, changed = {}, []
-        for path, status in scan(WORKSPACE):
-            # Not the time of its content, which anyone can set.
-            if stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= self.since:
-                recent[path] = version_of(status)
-                if self.before.get(path) != recent[path]:
-                    changed.append((status.st_ctime_ns, path, status.st_size))
-        Artifacts.known = recent
-        if not changed:
-            return {}
-        changed.sort(reverse=True)
-        shown = [{"path": named(path), "size": size} for _, path, size in changed[:SHOWN_ARTIFACTS]]
-        return {"artifacts": shown, **({"artifactsTotal": len(changed)} if len(changed) > len(shown) else {})}
-
-    @staticmethod
-    def leave_out(path, fd):
-        """No run made what the host wrote."""
-        if len(Artifacts.known) >= SCANNED_ENTRIES:
-            Artifacts.known.clear()
-        Artifacts.known[path] = version_of(os.fstat(fd))
-
-
-def version_of(status):
-    return (status.st_ctime_ns, status.st_size, status.st_ino)
-
-
-def scan(root):
-    """Path and status of what is below; not of hidden directories and of those that tools fill."""
-    queue, left = [root], SCANNED_ENTRIES
-    while queue:
-        try:
-            with os.scandir(queue.pop()) as entries:
-                for entry in entries:
-                    left -= 1
-                    if left < 0:
-                        return
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        if entry.name.startswith(".") or entry.name in ("node_modules", "__pycache__"):
-                            continue
-                        queue.append(entry.path)
-                    yield entry.path, status
-        except OSError:
-            continue
 
 
 def write_all(fd, data):

@@ -5,9 +5,10 @@ import selectors
 import signal
 import socket
 
-from processes import Supervisor, below, processes, send_signal
+from processes import below, processes, send_signal
 from session import RICH, start_kernel
 from settings import CHUNK
+from supervisors import Supervisor
 
 # A kernel's reply: images and rich text of one run.
 LONGEST_REPLY = 16 * 1024 * 1024

@@ -14,8 +14,8 @@ import struct
 import sys
 
 from directory import fill, remove
+from rights import LIBC, check, drop_bounding_set, drop_capabilities, filter_system_calls, refuse_new_privileges
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 # The first that keeps signals and abstract sockets inside.
 OLDEST_ABI = 6
@@ -27,15 +27,8 @@ ALL_FILES, ALL_PORTS, ALL_SCOPES = (1 << 16) - 1, 3, 3
 OWN = ALL_FILES & ~(1 << 6 | 1 << 11 | 1 << 9)
 READ = EXECUTE | READ_FILE | READ_DIR
 OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 36, 38
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ENDINGS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-def check(result, what):
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
-    return result
 
 
 def syscall(number, *args):
@@ -53,7 +46,7 @@ def restrict(files, ports, scopes, rules=()):
         rule = struct.pack("=Qi", rights, fd)
         check(syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0), "landlock_add_rule " + place)
         os.close(fd)
-    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    refuse_new_privileges()
     check(syscall(RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
 
@@ -61,15 +54,12 @@ def restrict(files, ports, scopes, rules=()):
 def become_agent(config):
     """Gives up everything but what the sandbox may, and runs its agent."""
     os.setsid()
-    capability = 0
-    while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
-        capability += 1
+    drop_bounding_set()
     if config["uid"] is not None:
         os.setgroups([])
         os.setresgid(*[config["uid"]] * 3)
         os.setresuid(*[config["uid"]] * 3)
-    # Version 3, this process; no effective, permitted or inheritable ones.
-    check(LIBC.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+    drop_capabilities()
     # After the change of user, which takes it back.
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != config["guard"]:
@@ -81,10 +71,7 @@ def become_agent(config):
     rules += [("/dev/" + name, READ_FILE | WRITE_FILE) for name in ("null", "zero", "full", "random", "urandom")]
     rules += [(place, OWN) for place in config["places"]]
     restrict(ALL_FILES, ALL_PORTS, ALL_SCOPES, rules)
-    text = base64.b64decode(config["seccomp"])
-    code = ctypes.create_string_buffer(text, len(text))
-    program = struct.pack("HxxxxxxP", len(text) // 8, ctypes.addressof(code))
-    check(LIBC.prctl(PR_SET_SECCOMP, 2, program, 0, 0), "seccomp")
+    filter_system_calls(base64.b64decode(config["seccomp"]))
     os.execve(config["command"][0], config["command"], config["environment"])
 
 

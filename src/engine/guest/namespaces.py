@@ -12,7 +12,8 @@ import stat
 import struct
 import sys
 
-LIBC = ctypes.CDLL(None, use_errno=True)
+from rights import LIBC, check, drop_bounding_set, drop_capabilities, filter_system_calls, refuse_new_privileges
+
 X64 = os.uname().machine == "x86_64"
 # sched.h: user, mount, process, network, IPC, UTS and cgroup namespace.
 NAMESPACES = 0x10000000 | 0x20000 | 0x20000000 | 0x40000000 | 0x8000000 | 0x4000000 | 0x2000000
@@ -20,7 +21,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+PR_SET_PDEATHSIG = 1
 # How many operands each option has; whatever is not listed has none.
 OPERANDS = {
     **{"--symlink": 2, "--ro-bind": 2, "--file": 2, "--ro-bind-data": 2, "--setenv": 2},
@@ -29,13 +30,6 @@ OPERANDS = {
 }
 # Files that take no space in a tmpfs still take memory of the kernel.
 INODES = 200_000
-
-
-def check(result, what):
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
-    return result
 
 
 def mount(source, target, kind, flags, options=""):
@@ -170,18 +164,6 @@ def raise_loopback():
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))
 
 
-def give_up_rights(seccomp_filter):
-    capability = 0
-    while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
-        capability += 1
-    # Version 3, this process; no effective, permitted or inheritable ones.
-    check(LIBC.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
-    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    code = ctypes.create_string_buffer(seccomp_filter, len(seccomp_filter))
-    program = struct.pack("HxxxxxxP", len(seccomp_filter) // 8, ctypes.addressof(code))
-    check(LIBC.prctl(PR_SET_SECCOMP, 2, program, 0, 0), "seccomp")
-
-
 def main(args):
     options, command = parse(args)
     given = dict(options)
@@ -214,7 +196,10 @@ def main(args):
     os.umask(0o022)
     os.chdir(*given["--chdir"])
     environment = dict(operands for name, operands in options if name == "--setenv")
-    give_up_rights(seccomp_filter)
+    drop_bounding_set()
+    drop_capabilities()
+    refuse_new_privileges()
+    filter_system_calls(seccomp_filter)
     os.execve(command[0], command, environment)
 
 

@@ -3,14 +3,15 @@
 import collections
 import os
 import selectors
-import signal
 
-from files import Artifacts, remove_tree
+from artifacts import Artifacts
+from files import remove_tree
 from kernel import Kernel
 from output import Stream, open_pipe
 from places import TMP, WORKSPACE, located, named
-from processes import HAS_PROC, Supervisor, Supervisors, send_signal, start_program, start_ticks
+from processes import HAS_PROC, start_program, start_ticks
 from settings import CONFIG
+from supervisors import Supervisor, Supervisors
 
 # Of more background processes than that the oldest lose their stdout: the agent's descriptors are limited.
 DROPPED_STREAMS = 64

@@ -10,6 +10,7 @@ import sys
 
 from processes import PR_SET_DUMPABLE, close_above_stdio, prctl, reset_signals
 from settings import CHUNK, HERE
+from tracebacks import report
 
 LONGEST_RICH = 6 * 1024 * 1024
 LONGEST_RESULT = 256 * 1024
@@ -122,7 +123,7 @@ class Session:
             self.running = False
         except BaseException as error:
             self.running = False
-            reply["code"] = self.report(error)
+            reply["code"] = report(self.traceback, error, self.run.__code__.co_filename)
         for stream in (sys.stdout, sys.stderr, self.streams["stdout"], self.streams["stderr"]):
             try:
                 stream.flush()
@@ -239,30 +240,3 @@ class Session:
         plots.figure(numbers[-1]).savefig(image, format="png", bbox_inches="tight")
         self.attach(reply, "png", image.getvalue())
         plots.close("all")
-
-    def report(self, error):
-        """Prints what ended the run, without the kernel's own frames; returns the exit code."""
-        if isinstance(error, SystemExit):
-            if error.code is None or isinstance(error.code, int):
-                return (error.code or 0) & 0xFF
-            print(error.code, file=sys.stderr)
-            return 1
-        try:
-            # Shown oldest first; a chain of causes leads back through each of them.
-            shown = self.traceback.TracebackException(type(error), error, error.__traceback__)
-            self.leave_out_kernel(shown)
-            print("".join(shown.format()), end="", file=sys.stderr)
-        except Exception as unprintable:
-            print("%s (%s)" % (type(error).__name__, type(unprintable).__name__), file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-
-    def leave_out_kernel(self, shown):
-        own = self.run.__code__.co_filename
-        queue = [shown]
-        while queue:
-            part = queue.pop()
-            if part is not None:
-                frames = [frame for frame in part.stack if frame.filename != own]
-                of_code = [index for index, frame in enumerate(frames) if frame.filename.startswith("<execution ")]
-                part.stack[:] = frames[of_code[0] if of_code else 0 :]
-                queue += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]

@@ -9,8 +9,9 @@ import struct
 import termios
 
 from places import WORKSPACE
-from processes import Supervisor, reset_signals
+from processes import reset_signals
 from settings import CHUNK
+from supervisors import Supervisor
 
 SHELL = "/bin/bash"
 # So many pieces may be on their way before the host has to say that it took one.

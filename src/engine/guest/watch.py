@@ -5,7 +5,8 @@ import os
 import stat
 import time
 
-from files import allowed_path, scan
+from artifacts import scan
+from files import allowed_path
 from places import named
 
 WATCH_SECONDS = 0.2

@@ -111,7 +111,7 @@ export function bubblewrapArguments(command: SandboxCommand): string[] {
 
 /** The same for Python, which reads its program from the descriptor that it also hands inside. */
 export function pythonArguments(command: SandboxCommand): string[] {
-  return makerArguments(['namespaces'], ...bubblewrapArguments(command));
+  return makerArguments(['rights', 'namespaces'], ...bubblewrapArguments(command));
 }
 
 const insideUserNamespace = [

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 /** The agent's, which run inside; `agent` is started. They all lie in src/engine/guest. */
 export const agentModules = [
   'agent',
+  'artifacts',
   'files',
   'forwarder',
   'kernel',
@@ -13,12 +14,14 @@ export const agentModules = [
   'session',
   'settings',
   'shield',
+  'supervisors',
   'terminal',
+  'tracebacks',
   'watch',
 ] as const;
 
 /** What makes a sandbox from outside, where bubblewrap does not. */
-export const makerModules = ['directory', 'landlock', 'macos', 'namespaces', 'seatbelt'] as const;
+export const makerModules = ['directory', 'landlock', 'macos', 'namespaces', 'rights', 'seatbelt'] as const;
 
 export const guestModules = [...agentModules, ...makerModules] as const;
 

@@ -47,7 +47,7 @@ export function landlockCommand(options: LandlockOptions): GuardedSandbox {
     readable: ['/usr', ...systemDirectories, ...etcFiles.map((file) => `/etc/${file}`), ...sandbox.readable],
     seccomp: Buffer.from(filter).toString('base64'),
   };
-  const args = makerArguments(['directory', 'landlock'], JSON.stringify(config));
+  const args = makerArguments(['directory', 'rights', 'landlock'], JSON.stringify(config));
   return { ...sandbox, command: { file: interpreters.python.executable, args } };
 }
 
