@@ -92,7 +92,7 @@ function withoutTexts(source: string): string {
 function blemishes(file: string, source: string): string[] {
   const lines = source.split('\n').length - 1;
   return [
-    ...(lines > MAX_LINES && !file.endsWith('.py') ? [`${file} has ${lines} lines`] : []),
+    ...(lines > MAX_LINES ? [`${file} has ${lines} lines`] : []),
     ...(/\bconsole\.\w|process\.stdout\.write/.test(withoutTexts(source)) && !mayWriteOut.test(file)
       ? [`${file} writes to stdout`]
       : []),

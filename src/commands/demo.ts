@@ -93,7 +93,7 @@ export async function runDemo(
   write(
     surprises === 0
       ? '\nAll of it went as it should.\n'
-      : `\n${surprises} steps did not go as they should.\n`,
+      : `\nSteps that did not go as they should: ${surprises}.\n`,
   );
   return surprises === 0 ? 0 : 1;
 }

@@ -14,6 +14,8 @@ import { remedyFor } from './remedy.ts';
 /** `isMinor` stands in nobody's way. */
 type Finding = { ok: boolean; isMinor?: boolean; says: string; remedy?: string };
 
+type CloudBackend = Extract<Config['backend'], { kind: 'hopx' }>;
+
 type DoctorOptions = {
   env?: NodeJS.ProcessEnv;
   write?: (text: string) => void;
@@ -88,7 +90,8 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
   tell({ ok: true, says: `Node ${process.version} on ${platform} ${process.arch}` });
   const { config, problems } = readConfig(env);
   for (const { variable, problem } of problems) tell({ ok: false, says: `${variable} ${problem}` });
-  if (config.backend.kind === 'hopx') return tell(await checkCloud(config)) && problems.length === 0 ? 0 : 1;
+  const { backend } = config;
+  if (backend.kind === 'hopx') return tell(await checkCloud(backend)) && problems.length === 0 ? 0 : 1;
 
   const missing = platform === 'darwin' ? [] : await findMissing(has);
   let engine = await checkEngine(probe);
@@ -104,14 +107,12 @@ export async function runDoctor(args: readonly string[], options: DoctorOptions 
   return tell(engine) && problems.length === 0 ? 0 : 1;
 }
 
-async function checkCloud(config: Config): Promise<Finding> {
-  if (config.backend.kind !== 'hopx') return { ok: false, says: 'HopX is not configured' };
+async function checkCloud({ baseUrl, apiKey }: CloudBackend): Promise<Finding> {
   const { createHopxClient } = await import('../client/hopx-client.ts');
-  const { baseUrl, apiKey } = config.backend;
   const client = createHopxClient({ baseUrl, apiKey, log: silentLog });
   try {
     const sandboxes = await client.listSandboxes(ownCall(LIST_MS));
-    return { ok: true, says: `HopX at ${baseUrl} accepts the key; ${sandboxes.length} sandboxes exist` };
+    return { ok: true, says: `HopX at ${baseUrl} accepts the key; sandboxes there: ${sandboxes.length}` };
   } catch (error) {
     return unusable(`HopX at ${baseUrl}`, error);
   } finally {

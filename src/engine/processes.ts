@@ -8,7 +8,7 @@ export type Process = {
   readonly name: string;
   readonly language: string;
   readonly startedAtMs: number;
-  status: 'queued' | 'running' | 'completed' | 'failed' | 'killed' | 'timeout';
+  status: 'running' | 'completed' | 'failed' | 'killed' | 'timeout';
   endedAtMs?: number;
   exitCode?: number;
   /** Resolves with its result, or rejects when the sandbox ends before. */

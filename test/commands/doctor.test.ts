@@ -108,7 +108,7 @@ describe('doctor says', () => {
     [
       'that HopX takes the key',
       { body: { data: [] } },
-      /✓ HopX at .* accepts the key; 0 sandboxes exist\n/,
+      /✓ HopX at .* accepts the key; sandboxes there: 0\n/,
       0,
     ],
     [
