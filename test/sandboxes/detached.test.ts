@@ -67,8 +67,6 @@ describe('a program too long for one request', () => {
       code: 'console.error("no"); process.exit(3)',
       reply: { stderr: 'no\n', exit_code: 3, success: false },
     },
-    { language: 'bash', code: 'exit 124', reply: { exit_code: 124, success: false, ended_by: undefined } },
-    { language: 'bash', code: 'exit 137', reply: { exit_code: 137, success: false, ended_by: undefined } },
     { language: 'bash', code: 'echo $GREETING', reply: { stdout: 'hello\n', exit_code: 0 } },
     { language: 'bash', code: "echo \"it's\" '$HOME `quoted`'", reply: { stdout: "it's $HOME `quoted`\n" } },
   ] as const)('in $language ends with its output and exit code: $code', async ({ language, code, reply }) => {
@@ -87,6 +85,12 @@ describe('a program too long for one request', () => {
   test('that does not end is stopped at its time, its output kept', async () => {
     const { reply } = await detach('bash', 'echo so far; sleep 100', { timeoutSeconds: 1 }).running;
     expect(reply).toMatchObject({ stdout: 'so far\n', ended_by: 'timeout', exit_code: 124 });
+  });
+
+  test.each([124, 137])('that exits with %i before its time has not run out of it', async (exitCode) => {
+    const { reply } = await detach('bash', `exit ${exitCode}`).running;
+    expect(reply).toMatchObject({ exit_code: exitCode, success: false });
+    expect(reply).not.toHaveProperty('ended_by');
   });
 
   test('shows what it prints while it runs', async () => {
