@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Ran } from '../client/agent-client.ts';
 import type { HopxClient } from '../client/hopx-client.ts';
-import type { Call } from '../contract/call.ts';
+import { type Call, ownCall } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
 import type { ExecuteReply, ExecuteRequest } from '../contract/hopx.ts';
 import type { Language } from '../contract/results.ts';
@@ -14,7 +14,7 @@ type DetachedOptions = {
   request: ExecuteRequest;
   live: LiveOutput;
   outputLimitChars: number;
-  /** The caller's frame for the start; its signal stops the run. */
+  /** The caller's, for the start; its signal stops the run. */
   call: Call;
   now: () => number;
   sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
@@ -49,7 +49,7 @@ export async function runDetached(options: DetachedOptions): Promise<Ran> {
   const { sandboxId, executionId, language, timeoutSeconds } = program;
   const folder = `/tmp/hopx-runs/${executionId}`;
   const { file, run } = runners[language];
-  const frame = (signal = call.signal): Call => ({ ...call, signal, deadlineMs: now() + LOOK_BUDGET_MS });
+  const lookCall = (): Call => ({ ...call, deadlineMs: now() + LOOK_BUDGET_MS });
 
   await client.writeFile(sandboxId, { path: `${folder}/${file}`, content: request.code }, call);
   // `timeout` leads a process group of its own, which is what a stop has to hit.
@@ -69,26 +69,28 @@ export async function runDetached(options: DetachedOptions): Promise<Ran> {
   );
 
   /** The end of both streams and, once there is one, the exit code. */
-  const look = async (signal?: AbortSignal) => {
+  const look = async () => {
     const sizes = `$(cat ${folder}/exit 2>/dev/null) $(stat -c %s ${folder}/stdout) $(stat -c %s ${folder}/stderr)`;
-    const { stdout } = await client.runCommand(sandboxId, `echo "HOPX ${sizes}"`, frame(signal));
+    const { stdout } = await client.runCommand(sandboxId, `echo "HOPX ${sizes}"`, lookCall());
     const [, exit = '', out = '0', err = '0'] = statusLine.exec(stdout) ?? [];
     return { exitCode: exit === '' ? undefined : Number(exit), out: Number(out), err: Number(err) };
   };
 
-  const read = async (stream: 'stdout' | 'stderr', bytes: number, signal?: AbortSignal): Promise<string> => {
+  const read = async (stream: 'stdout' | 'stderr', bytes: number): Promise<string> => {
     const path = `${folder}/${stream}`;
     const most = 2 * outputLimitChars;
     const command =
       bytes <= most
         ? `cat ${path}`
         : `head -c ${outputLimitChars} ${path}; tail -c ${outputLimitChars} ${path}`;
-    return (await client.runCommand(sandboxId, command, frame(signal))).stdout;
+    return (await client.runCommand(sandboxId, command, lookCall())).stdout;
   };
 
+  /** Not on the caller's signal, which is what stops it. */
   const stop = async () => {
-    const { signal } = new AbortController();
-    await client.runCommand(sandboxId, `kill -KILL -- -$(cat ${folder}/pid)`, frame(signal)).catch(() => {});
+    await client
+      .runCommand(sandboxId, `kill -KILL -- -$(cat ${folder}/pid)`, ownCall(LOOK_BUDGET_MS))
+      .catch(() => {});
   };
 
   let told = 0;
@@ -104,7 +106,11 @@ export async function runDetached(options: DetachedOptions): Promise<Ran> {
     if (seen === undefined && !overdue) continue;
     if (seen?.exitCode === undefined && !overdue) {
       const fresh = await client
-        .runCommand(sandboxId, `tail -c +${told + 1} ${folder}/stdout | head -c ${outputLimitChars}`, frame())
+        .runCommand(
+          sandboxId,
+          `tail -c +${told + 1} ${folder}/stdout | head -c ${outputLimitChars}`,
+          lookCall(),
+        )
         .catch(() => ({ stdout: '' }));
       told += Buffer.byteLength(fresh.stdout);
       live.add('stdout', fresh.stdout);

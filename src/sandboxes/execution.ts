@@ -112,7 +112,6 @@ function shareOut(texts: Streams<string>, limitChars: number): Streams<number> {
   let left = Math.floor(limitChars * TOGETHER);
   smallestFirst.forEach((stream, index) => {
     limits[stream] = Math.min(limitChars, Math.floor(left / (smallestFirst.length - index)));
-    if (index === smallestFirst.length - 1) limits[stream] = Math.min(limitChars, left);
     left -= Math.min(texts[stream].length, limits[stream]);
   });
   return limits;
