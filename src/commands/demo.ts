@@ -4,7 +4,14 @@ import { z } from 'zod';
 import { openSession } from '../mcp/session.ts';
 
 const hostConfig = z.object({
-  mcpServers: z.record(z.string(), z.object({ command: z.string(), args: z.array(z.string()) })),
+  mcpServers: z.record(
+    z.string(),
+    z.object({
+      command: z.string(),
+      args: z.array(z.string()),
+      env: z.record(z.string(), z.string().transform(expand)).default({}),
+    }),
+  ),
 });
 
 type Step = { says: string; tool: string; args: Readonly<Record<string, unknown>>; fails?: boolean };
@@ -69,10 +76,7 @@ export async function runDemo(
 
   write(`$ ${server.command} ${server.args.join(' ')}\n`);
   const startedMs = performance.now();
-  const env = Object.fromEntries(
-    Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
-  );
-  const session = await openSession({ ...server, cwd: root, env });
+  const session = await openSession({ ...server, cwd: root });
   write(`${session.serverName}: ${session.toolNames.join(', ')} (${elapsed(startedMs)})\n`);
 
   let sandboxId = '';
@@ -96,6 +100,11 @@ export async function runDemo(
       : `\nSteps that did not go as they should: ${surprises}.\n`,
   );
   return surprises === 0 ? 0 : 1;
+}
+
+/** Hosts put a variable of their own where `${NAME}` stands; one that is not set stays as it is. */
+function expand(value: string): string {
+  return value.replace(/\$\{(\w+)\}/g, (unset, name: string) => process.env[name] ?? unset);
 }
 
 function indent(text: string): string {
