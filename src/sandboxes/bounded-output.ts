@@ -9,15 +9,29 @@ const MARK_CHARS = 42;
 
 /** Text for a model: without terminal escapes, and when longer than `limitChars` its head and tail around a mark. */
 export function boundOutput(text: string, limitChars: number): Bounded {
-  const plain = isBinary(text) ? describeBinary(text) : stripVTControlCharacters(text);
+  const plain = isBinary(text) ? describeBinary(Buffer.byteLength(text)) : stripVTControlCharacters(text);
   if (plain.length <= limitChars) return { shown: plain, totalChars: plain.length, isCut: false };
-  const kept = limitChars - MARK_CHARS;
-  const headChars = Math.floor(kept * HEAD_SHARE);
-  const head = wholeCharacters(plain.slice(0, headChars));
-  const tail = wholeCharacters(plain.slice(headChars - kept));
-  const leftOut = plain.length - head.length - tail.length;
-  const shown = `${head}\n[… ${leftOut} characters left out …]\n${tail}`;
-  return { shown, totalChars: plain.length, isCut: true };
+  const middle = Math.floor(plain.length * HEAD_SHARE);
+  return cut(plain.slice(0, middle), plain.slice(middle), 0, limitChars);
+}
+
+/** The same for a text whose middle is gone already: `goneChars` between a head and a tail that fill the limit. */
+export function boundEnds(head: string, tail: string, goneChars: number, limitChars: number): Bounded {
+  if (!isBinary(head)) {
+    return cut(stripVTControlCharacters(head), stripVTControlCharacters(tail), goneChars, limitChars);
+  }
+  const shown = describeBinary(Buffer.byteLength(head + tail) + goneChars);
+  return { shown, totalChars: shown.length, isCut: false };
+}
+
+function cut(head: string, tail: string, goneChars: number, limitChars: number): Bounded {
+  const keptChars = limitChars - MARK_CHARS;
+  const headChars = Math.floor(keptChars * HEAD_SHARE);
+  const first = wholeCharacters(head.slice(0, headChars));
+  const last = wholeCharacters(tail.slice(headChars - keptChars));
+  const totalChars = head.length + goneChars + tail.length;
+  const leftOut = totalChars - first.length - last.length;
+  return { shown: `${first}\n[… ${leftOut} characters left out …]\n${last}`, totalChars, isCut: true };
 }
 
 /** A surrogate whose other half was cut off is no character and breaks strict JSON readers. */
@@ -35,6 +49,6 @@ function isBinary(text: string): boolean {
   return undecodable > 3 && undecodable > start.length / 10;
 }
 
-function describeBinary(text: string): string {
-  return `[binary output, about ${Buffer.byteLength(text)} bytes; write it to a file in the sandbox and process it there]`;
+function describeBinary(bytes: number): string {
+  return `[binary output, about ${bytes} bytes; write it to a file in the sandbox and process it there]`;
 }

@@ -176,7 +176,7 @@ export function createExecutions({
 }
 
 function withOutput(execution: Execution, live: LiveOutput): Execution {
-  return { ...execution, stdout: live.shown('stdout'), stderr: live.shown('stderr') };
+  return { ...execution, stdout: live.shown('stdout').shown, stderr: live.shown('stderr').shown };
 }
 
 /** What the run left in the workspace; the engine tells it, an API that does not is asked when files matter. */

@@ -1,11 +1,11 @@
-import { boundOutput } from './bounded-output.ts';
+import { type Bounded, boundEnds, boundOutput } from './bounded-output.ts';
 
 type Stream = 'stdout' | 'stderr';
 
 export type LiveOutput = {
   add(stream: Stream, text: string): void;
   /** What came so far, as head and tail. */
-  shown(stream: Stream): string;
+  shown(stream: Stream): Bounded;
   /** The last line that says anything, short enough for a progress message. */
   lastLine(): string;
   readonly isEmpty: boolean;
@@ -32,8 +32,9 @@ export function createLiveOutput(limitChars: number): LiveOutput {
     },
     shown(stream) {
       const { head, tail, dropped } = kept[stream];
-      const gap = dropped === 0 ? '' : `\n[… ${dropped} characters left out …]\n`;
-      return boundOutput(head + gap + tail, limitChars).shown;
+      return dropped === 0
+        ? boundOutput(head + tail, limitChars)
+        : boundEnds(head, tail, dropped, limitChars);
     },
     lastLine() {
       const { head, tail } = kept[last];

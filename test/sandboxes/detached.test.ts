@@ -95,14 +95,14 @@ describe('a program too long for one request', () => {
 
   test('shows what it prints while it runs', async () => {
     const { running, live } = detach('bash', 'echo first; sleep 1; echo second');
-    await expect.poll(() => live.shown('stdout')).toBe('first\n');
+    await expect.poll(() => live.shown('stdout').shown).toBe('first\n');
     await running;
   });
 
   test('that is cancelled is gone with all it started', async () => {
     const abort = new AbortController();
     const { running, live } = detach('bash', 'echo started; sleep 4711.5 & wait', { signal: abort.signal });
-    await expect.poll(() => live.shown('stdout')).toBe('started\n');
+    await expect.poll(() => live.shown('stdout').shown).toBe('started\n');
     abort.abort();
     await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
     const { stdout } = await client.runCommand(
