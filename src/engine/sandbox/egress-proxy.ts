@@ -5,6 +5,7 @@ import { connect as connectTo, isIP, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
+import { temporaryPrefix } from './leftovers.ts';
 import { isPublicAddress } from './public-address.ts';
 
 export type EgressOptions = {
@@ -24,6 +25,9 @@ const IDLE_MS = 120_000;
 const CONNECT_MS = 10_000;
 /** For all sandboxes together; pip opens one, a browser six a host. */
 const MAX_CONNECTIONS = 256;
+
+/** How the directory of its socket begins. */
+export const EGRESS_PREFIX = 'hopx-egress-';
 
 /** Why a host is out of reach, in words for whoever reads the output of the code. */
 class Refusal extends Error {}
@@ -79,7 +83,7 @@ export async function openEgressProxy(options: EgressOptions = {}): Promise<Egre
   });
   server.maxConnections = MAX_CONNECTIONS;
 
-  const directory = mkdtempSync(path.join(tmpdir(), 'hopx-egress-'));
+  const directory = mkdtempSync(path.join(tmpdir(), temporaryPrefix(EGRESS_PREFIX)));
   // Sandboxes of a server that is root run as other users.
   chmodSync(directory, 0o711);
   const socketPath = path.join(directory, 'proxy');

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-/** The agent's, which run inside; `agent` is started. They all lie in src/engine/guest. */
+/** Modules in src/engine/guest that run inside; `agent` is the one that is started. */
 export const agentModules = [
   'agent',
   'artifacts',
@@ -20,7 +20,7 @@ export const agentModules = [
   'watch',
 ] as const;
 
-/** What makes a sandbox from outside, where bubblewrap does not. */
+/** Those that make a sandbox from outside, where bubblewrap does not. */
 export const makerModules = ['directory', 'landlock', 'macos', 'namespaces', 'rights', 'seatbelt'] as const;
 
 export const guestModules = [...agentModules, ...makerModules] as const;

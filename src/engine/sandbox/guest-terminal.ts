@@ -18,7 +18,7 @@ export type Terminal = {
   ended: Promise<number>;
 };
 
-/** As terminals have them that nobody asked otherwise. */
+/** The usual default size. */
 const COLUMNS = 80;
 const ROWS = 24;
 

@@ -24,7 +24,7 @@ type LandlockOptions = {
   architecture: Architecture;
   interpreters: Interpreters;
   limits: Limits;
-  /** What its processes are to a machine whose root starts them. */
+  /** Which user it is where the server is root. */
   uid: number;
   agentConfig: { rlimits: Readonly<Record<string, number>> };
 };

@@ -2,7 +2,7 @@ import type { Language } from '../../contract/results.ts';
 import { type Log, silentLog } from '../../log.ts';
 import { inspectBubblewrap, ownMaker } from './bubblewrap.ts';
 import { openCgroups } from './cgroups.ts';
-import { type EgressProxy, openEgressProxy } from './egress-proxy.ts';
+import { EGRESS_PREFIX, type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
 import { createHandedFile, handedFiles } from './handed-file.ts';
 import { insideFiles } from './inside.ts';
@@ -57,12 +57,12 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   if (isMac && machine.uid === 0) throw rootUnsupported();
   const openingCgroups = openCgroups(machine, limits);
   const bwrap = findProgram(machine, 'bwrap');
-  // What it knows, Python does as well.
+  // Python's maker takes the same options.
   const bubblewrap = bwrap === undefined ? ownMaker : await inspectBubblewrap(bwrap);
   const python = await findPython(machine, readModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
-  for (const prefix of [NODE_COPY_PREFIX, WALLS_PREFIX]) reapLeftovers(prefix);
+  for (const prefix of [NODE_COPY_PREFIX, WALLS_PREFIX, EGRESS_PREFIX]) reapLeftovers(prefix);
   reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;

@@ -1,13 +1,28 @@
-import { lstatSync, readdirSync, rmSync } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 const removeWhole = (directory: string) => rmSync(directory, { recursive: true, force: true });
 
-/** Removes temporary directories of this user's servers that died without doing it; their names are the prefix, the pid, and more. */
+/** How the name of a temporary directory begins that belongs to a server, by its pid and by what numbers that. */
+export function temporaryPrefix(prefix: string, pid: number | string = process.pid): string {
+  return `${prefix}${pid}-${pidNamespace()}-`;
+}
+
+/** Servers in containers that share the directory may have the pids of others. */
+function pidNamespace(): string {
+  try {
+    return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** Removes temporary directories of this user's servers that died without doing it. */
 export function reapLeftovers(prefix: string, remove: (directory: string) => void = removeWhole): void {
+  const pattern = new RegExp(`^${temporaryPrefix(prefix, '(\\d+)')}`);
   for (const name of readdirSync(tmpdir())) {
-    const owner = Number(new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1]);
+    const owner = Number(pattern.exec(name)?.[1]);
     const directory = path.join(tmpdir(), name);
     if (!(owner > 0) || isAlive(owner) || !isOurs(directory)) continue;
     try {

@@ -3,7 +3,7 @@ import type { LocalSandbox } from './local-sandbox.ts';
 /** So long after a start whoever waited for it has its answer, and is not to be slowed down on the way to it. */
 const CALM_MS = 10;
 
-/** The same, which also prepares what it has started once it has started no other one for a moment: that comes first. */
+/** Wraps `start`: what it has started is prepared once none was under way for `calmMs`, as starting comes first. */
 export function preparedInCalm<Args extends unknown[], T extends Pick<LocalSandbox, 'prepare'>>(
   start: (...args: Args) => Promise<T>,
   calmMs = CALM_MS,

@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { temporaryPrefix } from './leftovers.ts';
 
-/** How the directories of sandboxes begin, before the pid of the server. */
+/** How the directories of sandboxes begin. */
 export const SANDBOX_DIRECTORY_PREFIX = 'hopx-sandbox-';
 
 /** The places of a sandbox that lies in a directory of this machine: what its code may write to, and what it may read. */
@@ -16,7 +17,7 @@ export type SandboxDirectory = {
 
 /** A name for a directory that is not there yet. */
 export function nameSandboxDirectory(): SandboxDirectory {
-  const name = `${SANDBOX_DIRECTORY_PREFIX}${process.pid}-${randomBytes(8).toString('hex')}`;
+  const name = temporaryPrefix(SANDBOX_DIRECTORY_PREFIX) + randomBytes(8).toString('hex');
   return placesOf(path.join(realpathSync(tmpdir()), name));
 }
 

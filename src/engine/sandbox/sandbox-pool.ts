@@ -11,9 +11,9 @@ export type SandboxPool<T> = {
 
 type SandboxPoolOptions<T> = {
   launch(): Promise<T>;
-  /** How many are kept ready; after a first one was asked for, as most servers are started and never used. */
+  /** Spares that are kept once a first sandbox was taken, as most servers are started and never used. */
   size?: number;
-  /** After the last one was asked for, for how long. */
+  /** How long they are kept after the last `take`. */
   idleMs?: number;
   /** So long after one was taken its place is filled: it is at work then, and not to be slowed down at its start. */
   refillAfterMs?: number;

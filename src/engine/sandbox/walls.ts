@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { temporaryPrefix } from './leftovers.ts';
 import type { Rung } from './rungs.ts';
 
 /** Things of this machine that no code in a sandbox may reach, and the code that tries. */
@@ -11,12 +12,12 @@ export type Walls = {
   close(): void;
 };
 
-/** How the directories of these things begin, before the pid of the server. */
+/** How the directories of these things begin. */
 export const WALLS_PREFIX = 'hopx-outside-';
 
 /** Puts up a file and a server, which are there until `close`. */
 export async function putUpWalls(): Promise<Walls> {
-  const directory = mkdtempSync(path.join(tmpdir(), `${WALLS_PREFIX}${process.pid}-`));
+  const directory = mkdtempSync(path.join(tmpdir(), temporaryPrefix(WALLS_PREFIX)));
   const file = path.join(directory, 'file');
   writeFileSync(file, 'outside');
   const server = createServer((socket) => socket.destroy()).unref();

@@ -17,7 +17,7 @@ import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isReadableInside } from '../../../src/engine/sandbox/interpreters.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
-import { reapLeftovers } from '../../../src/engine/sandbox/leftovers.ts';
+import { reapLeftovers, temporaryPrefix } from '../../../src/engine/sandbox/leftovers.ts';
 import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
 import { copyNode } from '../../../src/engine/sandbox/node-copy.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
@@ -199,7 +199,7 @@ test('says whose processes they are, and what is weaker', async () => {
 
 test('what a dead server left is removed, with the rights of whom it belongs to', () => {
   // Above the largest pid there can be.
-  const left = path.join(tmpdir(), `${SANDBOX_DIRECTORY_PREFIX}${2 ** 22 + 1}-left`);
+  const left = path.join(tmpdir(), `${temporaryPrefix(SANDBOX_DIRECTORY_PREFIX, 2 ** 22 + 1)}left`);
   mkdirSync(`${left}/workspace/deep`, { recursive: true });
   mkdirSync(`${left}/agent`);
   reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
