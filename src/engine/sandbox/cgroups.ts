@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { readdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 import { type Cgroup, type CgroupLimits, createCgroup } from './cgroup.ts';
 import { type Controller, controllers, findHierarchies } from './cgroup-hierarchies.ts';
 import type { Machine } from './machine.ts';
+import { statOf } from './process-tree.ts';
 
 export type Cgroups = {
   limited: readonly Controller[];
@@ -76,11 +77,4 @@ function reap(directory: string): void {
 }
 
 /** When a process started, in ticks since the machine did: with its number, what no other process has. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
-}
+const startOf = (pid: number) => statOf(pid)[19];

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { descendants } from './process-tree.ts';
+import { descendants, statOf } from './process-tree.ts';
 
 /** Stopped processes, to be let go on. */
 export type Frozen = { thaw(): void };
@@ -15,7 +14,7 @@ export function freeze(rootPid: number): Frozen {
     const fresh = descendants(rootPid).filter((pid) => !stopped.has(pid) && !before.has(pid));
     if (fresh.length === 0) break;
     for (const pid of fresh) {
-      if (round === 0 && isStopped(pid)) before.add(pid);
+      if (round === 0 && statOf(pid)[0] === 'T') before.add(pid);
       else if (signal(pid, 'SIGSTOP')) stopped.add(pid);
     }
   }
@@ -26,15 +25,6 @@ export function freeze(rootPid: number): Frozen {
       stopped.clear();
     },
   };
-}
-
-function isStopped(pid: number): boolean {
-  try {
-    const status = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return status.slice(status.lastIndexOf(')') + 2).startsWith('T');
-  } catch {
-    return false;
-  }
 }
 
 function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): boolean {

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { descendants, residentBytes } from './process-tree.ts';
+import { descendants, readProc, residentBytes, statOf } from './process-tree.ts';
 
 /** A process in a sandbox, with the number that it has there. */
 export type SystemProcess = {
@@ -19,19 +18,18 @@ const MAX_COMMAND_CHARS = 1000;
 
 /** All processes below this one, as seen from outside. */
 export function listProcesses(rootPid: number): SystemProcess[] {
-  const uptimeSeconds = Number.parseFloat(read('/proc/uptime'));
+  const uptimeSeconds = Number.parseFloat(readProc('/proc/uptime'));
   return descendants(rootPid).flatMap((hostPid) => {
-    const status = read(`/proc/${hostPid}/status`);
+    const status = readProc(`/proc/${hostPid}/status`);
     const pid = Number(/^NSpid:.*\s(\d+)$/m.exec(status)?.[1]);
     const name = /^Name:\s+(.*)$/m.exec(status)?.[1];
     if (!Number.isInteger(pid) || name === undefined) return [];
-    const stat = read(`/proc/${hostPid}/stat`);
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const fields = statOf(hostPid);
     const [state = '?'] = fields;
-    // Of /proc/*/stat, counted from the state on: user time, system time and start.
+    // User time, system time and start.
     const [user = 0, system = 0, started = 0] = [fields[11], fields[12], fields[19]].map(Number);
     const ageSeconds = Math.max(0.01, uptimeSeconds - started / TICKS_PER_SECOND);
-    const command = read(`/proc/${hostPid}/cmdline`).split('\0').join(' ').trim();
+    const command = readProc(`/proc/${hostPid}/cmdline`).split('\0').join(' ').trim();
     return [
       {
         pid,
@@ -43,12 +41,4 @@ export function listProcesses(rootPid: number): SystemProcess[] {
       },
     ];
   });
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
 }

@@ -15,18 +15,18 @@ export function descendants(rootPid: number): number[] {
 
 export function childrenOf(pid: number): number[] {
   return list(`/proc/${pid}/task`).flatMap((thread) =>
-    read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
+    readProc(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
   );
 }
 
 /** Bytes of memory that a process holds; what it shares with others, as after a fork, counts in full. */
 export function residentBytes(pid: number): number {
-  return sumOf(read(`/proc/${pid}/status`), /^(?:RssAnon|RssShmem):\s+(\d+) kB$/gm) ?? 0;
+  return sumOf(readProc(`/proc/${pid}/status`), /^(?:RssAnon|RssShmem):\s+(\d+) kB$/gm) ?? 0;
 }
 
 /** The same with only its part of what is shared; takes the kernel some 5 ms per GiB. Undefined where it cannot be read. */
 export function proportionalBytes(pid: number): number | undefined {
-  return sumOf(read(`/proc/${pid}/smaps_rollup`), /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
+  return sumOf(readProc(`/proc/${pid}/smaps_rollup`), /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
 }
 
 function sumOf(text: string, pattern: RegExp): number | undefined {
@@ -49,6 +49,16 @@ export function countFiles(pid: number): number {
   return count;
 }
 
+/** Of `/proc/PID/stat` what comes after the name: the state first; empty of a process that is gone. */
+export function statOf(pid: number): string[] {
+  const stat = readProc(`/proc/${pid}/stat`);
+  // The name may hold anything, parentheses too.
+  return stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .filter(Boolean);
+}
+
 /** Sends SIGKILL; a process that is gone already is none to complain about. */
 export function killProcess(pid: number): void {
   try {
@@ -66,7 +76,8 @@ function list(directory: string): string[] {
   }
 }
 
-function read(file: string): string {
+/** A file of /proc; empty where it cannot be read. */
+export function readProc(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch {
