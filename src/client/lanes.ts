@@ -1,3 +1,4 @@
+import { HOPX_RATES_PER_MINUTE } from '../contract/hopx.ts';
 import { createGovernor, type Governor } from './governor.ts';
 import { createJointGovernor } from './joint-governor.ts';
 import { createLane, type Lane } from './lane.ts';
@@ -6,8 +7,10 @@ import type { Operation } from './operations.ts';
 /** Requests in a window; Infinity where the server sets no limit. */
 export type Rates = { control: number; create: number; agent: number; windowMs: number };
 
-/** HopX's documented rates (DOC rate-limits); its headers overrule them. */
-export const hopxRates: Rates = { control: 100, create: 20, agent: 300, windowMs: 60_000 };
+/** HopX's documented rates; its headers overrule them. */
+export const hopxRates: Rates = { ...HOPX_RATES_PER_MINUTE, windowMs: 60_000 };
+
+/** For a server that limits nothing. */
 export const unlimitedRates: Rates = {
   control: Infinity,
   create: Infinity,

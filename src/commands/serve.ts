@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { readConfig } from '../config.ts';
 import { SandboxFailure } from '../contract/failures.ts';
-import { type EngineOptions, startEngine } from '../engine/engine.ts';
+import { HOPX_RATES_PER_MINUTE } from '../contract/hopx.ts';
+import { DEFAULT_MAX_SANDBOXES, type EngineOptions, startEngine } from '../engine/engine.ts';
 import { type FaultFile, faultFile } from '../engine/faults.ts';
-import { hopxRates, type RateFigures } from '../engine/rate-limits.ts';
+import type { RateFigures } from '../engine/rate-limits.ts';
 import { createLog } from '../log.ts';
 import { remedyFor } from './remedy.ts';
 
@@ -15,7 +16,7 @@ Runs the embedded engine alone, as a HopX-compatible API on 127.0.0.1, until SIG
 Prints one JSON line with its URL and key on stdout.
 
   --port N      port to listen on; default 0: any free one
-  --quota N     sandboxes that may exist at once; default 10
+  --quota N     sandboxes that may exist at once; default ${DEFAULT_MAX_SANDBOXES}
   --errors HOW  how failing programs are told: live, as 200 with success:false (default),
                 or documented, as HopX's error page says (500, and 408 for a timeout)
   --rate-limits hopx|C/A/N
@@ -92,7 +93,7 @@ async function parseOptions(args: readonly string[], env: ServeIo['env']): Promi
     args: [...args],
     options: {
       port: { type: 'string', default: '0' },
-      quota: { type: 'string', default: '10' },
+      quota: { type: 'string', default: String(DEFAULT_MAX_SANDBOXES) },
       errors: { type: 'string', default: 'live' },
       'rate-limits': { type: 'string' },
       faults: { type: 'string' },
@@ -123,7 +124,7 @@ function readAllowedHosts(env: ServeIo['env']): readonly string[] | undefined {
 
 function parseRates(text: string | undefined): RateFigures | undefined {
   if (text === undefined) return undefined;
-  if (text === 'hopx') return hopxRates;
+  if (text === 'hopx') return HOPX_RATES_PER_MINUTE;
   const [, control, agent, create] = /^([1-9]\d*)\/([1-9]\d*)\/([1-9]\d*)$/.exec(text) ?? [];
   if (create === undefined)
     throw new Error('--rate-limits must be hopx, or three whole numbers from 1 on, such as 100/300/20');

@@ -7,6 +7,9 @@ export const WORKDIR = '/workspace';
 /** The longest `timeout` that one `/execute` request may ask for, in seconds (DOC). */
 export const MAX_EXECUTE_SECONDS = 300;
 
+/** Requests that HopX allows in a minute (docs, Rate limits): to the control plane, to one sandbox's agent, and creations. */
+export const HOPX_RATES_PER_MINUTE = { control: 100, agent: 300, create: 20 } as const;
+
 const timestamp = z.string();
 
 /** `POST /v1/sandboxes` (DOC, OAS); one of the two template selectors is required. */

@@ -46,8 +46,8 @@ export type Engine = {
   close(): Promise<void>;
 };
 
-/** As many as HopX's documents show for an account (hopx-api §6); each costs some 10 MiB when idle. */
-const DEFAULT_MAX_SANDBOXES = 10;
+/** As many as HopX's docs show for an account; each costs some 10 MiB when idle. */
+export const DEFAULT_MAX_SANDBOXES = 10;
 
 /** Starts a HopX-compatible API over sandboxes on this machine; throws `ENGINE_UNAVAILABLE` where none can run. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {

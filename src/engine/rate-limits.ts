@@ -4,9 +4,6 @@ import type { Clock } from './clock.ts';
 /** Requests a minute: to the control plane, to one sandbox's agent, and creations of sandboxes. */
 export type RateFigures = { control: number; agent: number; create: number };
 
-/** What HopX documents (hopx-api §6). */
-export const hopxRates: RateFigures = { control: 100, agent: 300, create: 20 };
-
 /** What a request counts for; `key` tells apart what is counted separately. */
 export type RateCount = { kind: keyof RateFigures; key: string };
 

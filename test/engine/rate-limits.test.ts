@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
-import { hopxRates } from '../../src/engine/rate-limits.ts';
+import { HOPX_RATES_PER_MINUTE } from '../../src/contract/hopx.ts';
+import type { RateFigures } from '../../src/engine/rate-limits.ts';
 import { startScriptedEngine } from './scripted-engine.ts';
 
 const create = 'POST /v1/sandboxes';
 const json = { template_id: '73' };
 
-async function limited(rates = hopxRates) {
+async function limited(rates: RateFigures = HOPX_RATES_PER_MINUTE) {
   const engine = await startScriptedEngine({}, { rates, maxSandboxes: 1000 });
   const statuses = async (count: number, call: () => Promise<{ status: number }>) => {
     const found: number[] = [];
