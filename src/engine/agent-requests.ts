@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { executeRequest } from '../contract/hopx.ts';
+import { executeRequest, WORKDIR } from '../contract/hopx.ts';
 
 const variables = z.record(z.string(), z.string());
 
@@ -29,7 +29,7 @@ export const killRequest = z.object({ process_id: z.string().optional() });
 
 export const pathQuery = z.object({ path: z.string().min(1) });
 
-export const listQuery = z.object({ path: z.string().min(1).default('/workspace') });
+export const listQuery = z.object({ path: z.string().min(1).default(WORKDIR) });
 
 /** The first frame of `/execute/stream`. */
 export const streamRequest = executeRequest.extend({ type: z.literal('execute').optional() });

@@ -1,5 +1,6 @@
 import { arch, cpus, release, totalmem, type } from 'node:os';
 import { type Context, Hono } from 'hono';
+import { WORKDIR } from '../contract/hopx.ts';
 import type { AgentRoutesDeps } from './agent-routes.ts';
 import { requireToken } from './authentication.ts';
 import { EngineFailure } from './engine-failure.ts';
@@ -90,7 +91,7 @@ export function stateRoutes({ agent, controlPlane, tokens, machine, clock }: Age
         disk_mb: diskMb,
       },
       network: { hostname: 'sandbox' },
-      environment: { workdir: '/workspace' },
+      environment: { workdir: WORKDIR },
       capabilities: Object.keys(features),
     });
   });
