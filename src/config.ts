@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isLoopback } from './contract/loopback.ts';
 import { type LogLevel, logLevels } from './log.ts';
 
 export type Config = {
@@ -36,8 +37,7 @@ const baseUrl = z
   .default('https://api.hopx.dev')
   .transform((text, context) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    const isLoopback = url !== undefined && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
-    if (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback))
+    if (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname)))
       return text.replace(/\/+$/, '');
     // The value is not repeated: it may hold a password.
     context.addIssue('must be an https:// URL, or http:// on loopback');

@@ -20,7 +20,7 @@ const layers: Record<string, Layer> = {
   'src/contract/': { imports: [], packages: ['zod'] },
   'src/log.ts': { imports: [], packages: [] },
   'src/redactor.ts': { imports: [], packages: [] },
-  'src/config.ts': { imports: ['src/log.ts'], packages: ['zod'] },
+  'src/config.ts': { imports: base, packages: ['zod'] },
   'src/mcp/': { imports: [...base, 'src/sandboxes/'], types: ['tools/'], packages: ['zod', sdk] },
   'src/sandboxes/': { imports: base, types: ['src/client/'], packages: ['node:', 'zod'] },
   'src/client/': { imports: base, packages: ['node:', 'zod'] },

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { SandboxFailure } from '../contract/failures.ts';
+import { isLoopback } from '../contract/loopback.ts';
 
 /** Where the agents of HopX's own sandboxes live (hopx-api §2). */
 const HOPX_AGENT_DOMAIN = 'vms.hopx.dev';
@@ -21,10 +22,6 @@ export function trustedHost(named: string, controlPlane: URL): URL {
   const isOurs = domains.some((domain) => url.hostname === domain || url.hostname.endsWith(`.${domain}`));
   if (url.protocol === 'https:' && isOurs) return url;
   throw refused(named);
-}
-
-export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 /** `api.example.co.uk` speaks for `example.co.uk`; dropping one label never reaches a public suffix from there. */
