@@ -16,7 +16,7 @@ export type Config = {
 };
 
 /** Every problem found, each naming the variable and the fix. */
-export type ConfigProblem = { variable: string; problem: string };
+type ConfigProblem = { variable: string; problem: string };
 
 const whole = (fallback: number, min: number, max: number) =>
   z

@@ -10,16 +10,16 @@ import type { Perform } from './perform.ts';
 import { parseReply } from './reply-schema.ts';
 
 /** Hears a run's output as it comes, where the API streams. */
-export type OnOutput = (stream: 'stdout' | 'stderr', text: string) => void;
+type OnOutput = (stream: 'stdout' | 'stderr', text: string) => void;
 
 /** A run as the API told it; status and request id are what HopX support asks for. */
 export type Ran = { reply: ExecuteReply; httpStatus: number; requestId?: string };
 
 /** What to write, as text or as the base64 of bytes. */
-export type WriteFile = { path: string } & ({ content: string } | { base64: string });
+type WriteFile = { path: string } & ({ content: string } | { base64: string });
 
 /** `POST /commands/background` (DOC, SDKs): the argument form, which every version of the agent takes. */
-export type StartCommand = Omit<ExecuteRequest, 'code' | 'language'> & {
+type StartCommand = Omit<ExecuteRequest, 'code' | 'language'> & {
   command: string;
   args: readonly string[];
   name: string;

@@ -25,7 +25,6 @@ import { createTransport } from './transport.ts';
 export type HopxClient = AgentClient & {
   /** Exactly one sandbox, also when the answer is lost: it is looked for, adopted, or made again. */
   createSandbox(request: CreateRequest, call: Call): Promise<SandboxReply>;
-  getSandbox(sandboxId: string, call: Call): Promise<SandboxReply>;
   listSandboxes(call: Call): Promise<SandboxReply[]>;
   /** `alreadyGone` when the first thing heard of the sandbox is that it does not exist. */
   deleteSandbox(sandboxId: string, call: Call): Promise<{ alreadyGone: boolean }>;
@@ -174,7 +173,6 @@ export function createHopxClient({
 
   return {
     createSandbox: creation.create,
-    getSandbox,
     listSandboxes: (call) => listAll('listSandboxes', call),
     deleteSandbox,
     ...createAgentClient(perform, streaming),

@@ -41,7 +41,7 @@ type LaneOptions = {
 const MAX_QUEUED = 1_000;
 const PROGRESS_MS = 500;
 
-export function realTimer(run: () => void, delayMs: number): () => void {
+function realTimer(run: () => void, delayMs: number): () => void {
   const timer = setTimeout(run, Math.min(delayMs, 2 ** 31 - 1));
   return () => clearTimeout(timer);
 }

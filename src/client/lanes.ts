@@ -20,7 +20,7 @@ export const unlimitedRates: Rates = {
 
 export type GovernedLane = { lane: Lane; governor: Governor };
 
-export type Lanes = {
+type Lanes = {
   of(operation: Operation, sandboxId: string): GovernedLane;
   /** Lets go of a sandbox's lane when the sandbox is gone. */
   drop(sandboxId: string): void;

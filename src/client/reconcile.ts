@@ -44,7 +44,7 @@ type ReconcilerOptions = {
   sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 };
 
-export type Reconciler = {
+type Reconciler = {
   /** A create that is neither doubled nor lost: in doubt it looks, adopts what it finds, or repeats. */
   create(request: CreateRequest, call: Call): Promise<SandboxReply>;
   /** Deletes what a create left behind that ended in doubt, if it can be told for certain; the number deleted. */

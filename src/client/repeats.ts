@@ -5,7 +5,7 @@ import type { RetryBudget } from './retry-budget.ts';
 type Again = Extract<Verdict, { kind: 'again' }>;
 
 /** What to do after an attempt that may be repeated: give up with a failure, or try again after a wait. */
-export type NextTry = { giveUp: SandboxFailure } | { waitMs: number };
+type NextTry = { giveUp: SandboxFailure } | { waitMs: number };
 
 type RepeatsOptions = {
   /** Doing it twice would do harm, so a refusal that explains nothing is believed only so often. */

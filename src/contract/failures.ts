@@ -64,7 +64,7 @@ export function failureCodes(): FailureCode[] {
   return Object.keys(failures).filter(isFailureCode);
 }
 
-export function isFailureCode(name: string): name is FailureCode {
+function isFailureCode(name: string): name is FailureCode {
   return Object.hasOwn(failures, name);
 }
 

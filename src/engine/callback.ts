@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { Log } from '../log.ts';
 
-export type Callback = {
+type Callback = {
   url: string;
   headers: Readonly<Record<string, string>>;
   /** Signs the body where there is one. */

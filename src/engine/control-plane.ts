@@ -41,8 +41,6 @@ type ControlPlaneDeps = {
   clock: Clock;
   log: Log;
   maxSandboxes: number;
-  /** Lifetime of a sandbox created without `timeout_seconds`; without this it lives until deleted, as on HopX. */
-  defaultTtlSeconds?: number | undefined;
 };
 
 /** So many sandboxes that ended by themselves are remembered, well below 1 KB each, to answer why they are gone. */
@@ -52,8 +50,7 @@ const MAX_REMEMBERED = 1000;
 const LAST_MOMENT_MS = Date.UTC(9999, 11, 31, 23, 59, 59);
 
 /** Which sandboxes live, until when, and how many there may be. */
-export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
-  const { launcher, clock, log, maxSandboxes } = deps;
+export function createControlPlane({ launcher, clock, log, maxSandboxes }: ControlPlaneDeps): ControlPlane {
   const live = new Map<string, LiveSandbox>();
   const remembered = new Map<string, SandboxInfo>();
   const dying = new Set<LiveSandbox>();
@@ -64,7 +61,7 @@ export function createControlPlane(deps: ControlPlaneDeps): ControlPlane {
     if (isClosed) throw new SandboxFailure('SERVICE_UNAVAILABLE', { message: 'The engine is stopping' });
     const template = selectTemplate(request);
     const createdAtMs = clock.now();
-    const timeoutSeconds = request.timeout_seconds ?? deps.defaultTtlSeconds ?? null;
+    const timeoutSeconds = request.timeout_seconds ?? null;
     const expiresAtMs = timeoutSeconds === null ? null : endOf(timeoutSeconds);
     const env = createEnvVars(request.env_vars ?? {});
     if (live.size >= maxSandboxes) {

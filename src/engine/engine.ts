@@ -19,8 +19,6 @@ import { createWebSockets } from './web-sockets.ts';
 export type EngineOptions = {
   listen: ListenOn;
   maxSandboxes?: number | undefined;
-  /** Lifetime of sandboxes created without one; without this they live until deleted, as on HopX. */
-  defaultTtlSeconds?: number | undefined;
   /** How failing programs are told: as HopX's service does (default), or as its error page says. */
   errors?: ErrorStyle | undefined;
   /** Requests a minute; without these none are refused. */
@@ -63,13 +61,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 
   const apiKey = newApiKey();
   const tokens = createTokens(clock);
-  const controlPlane = createControlPlane({
-    launcher,
-    clock,
-    log,
-    maxSandboxes,
-    defaultTtlSeconds: options.defaultTtlSeconds,
-  });
+  const controlPlane = createControlPlane({ launcher, clock, log, maxSandboxes });
   const agent = createAgent({ controlPlane, languages, clock, log });
   const machine = { languages, isolation, baseUrl, resources: resources(defaultLimits) };
   const rateLimits = options.rates && createRateLimits(options.rates, clock);

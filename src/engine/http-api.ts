@@ -17,7 +17,7 @@ import type { RateLimits } from './rate-limits.ts';
 import { templateRoutes } from './template-routes.ts';
 import type { Tokens } from './tokens.ts';
 
-export type HttpApiDeps = {
+type HttpApiDeps = {
   apiKey: string;
   controlPlane: ControlPlane;
   agent: Agent;

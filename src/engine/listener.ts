@@ -10,7 +10,7 @@ export type ListenOn = { kind: 'socket' } | { kind: 'loopback'; port: number };
 
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
-export type Listener = {
+type Listener = {
   baseUrl: string;
   /** Where `baseUrl` is reached when it is not a port. */
   socketPath?: string;

@@ -8,7 +8,7 @@ export type RateFigures = { control: number; agent: number; create: number };
 export type RateCount = { kind: keyof RateFigures; key: string };
 
 /** The count with the least room left, as the `X-RateLimit-*` headers tell it. */
-export type RateState = { limit: number; remaining: number; resetSeconds: number };
+type RateState = { limit: number; remaining: number; resetSeconds: number };
 
 export type RateLimits = {
   /** Counts a request, or, where it is one too many for any of the counts, none of them. */

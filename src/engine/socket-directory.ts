@@ -11,7 +11,7 @@ const directoryName = /^hopx-engine-(\d+)-[A-Za-z0-9]{6}$/;
 /** The longest path that a unix socket can have: macOS has 104 bytes with the final NUL, Linux 108. */
 const MAX_SOCKET_PATH_BYTES = 103;
 
-export type SocketDirectory = { socketPath: string; remove(): Promise<void> };
+type SocketDirectory = { socketPath: string; remove(): Promise<void> };
 
 /** A fresh directory that only this user can enter, and the path of a socket to make in it. */
 export async function createSocketDirectory(parent = tmpdir()): Promise<SocketDirectory> {

@@ -9,7 +9,7 @@ const TOKEN_SECONDS = 24 * 60 * 60;
 /** More than the sandboxes of a day; beyond that all are verified anew. */
 const MAX_VERIFIED = 1_000;
 
-export type SandboxToken = { token: string; expiresAtMs: number };
+type SandboxToken = { token: string; expiresAtMs: number };
 
 export type Tokens = {
   /** A new token for one sandbox; those given out before stay valid until their own end. */

@@ -19,7 +19,7 @@ const fifty = 'x'.repeat(50 * 1024 * 1024);
 
 /** What the operation is, and where its signal is met. */
 const operations: Record<Safety, { route: string; act(client: HopxClient, call: Call): Promise<unknown> }> = {
-  read: { route: 'GET /v1/sandboxes/{id}', act: (client, call) => client.getSandbox('sbx1', call) },
+  read: { route: 'GET /v1/sandboxes', act: (client, call) => client.listSandboxes(call) },
   idempotent: {
     route: 'DELETE /v1/sandboxes/{id}',
     act: (client, call) => client.deleteSandbox('sbx1', call),
@@ -191,7 +191,7 @@ describe('every signal × every class of operation, against a real server', () =
       test(`${row.signal}, ${safety}: ${row[safety]}`, async () => {
         const { route, act } = operations[safety];
         const good: Record<Safety, (url: string) => Reply> = {
-          read: (url) => ({ body: sandboxBody(url) }),
+          read: () => ({ body: { data: [] } }),
           idempotent: () => ({ body: { status: 'deleted' } }),
           create: (url) => ({ status: 201, body: sandboxBody(url) }),
           exec: () => ({ body: { ...program, success: true, exit_code: 0 } }),

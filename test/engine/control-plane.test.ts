@@ -8,14 +8,13 @@ import { scriptedLauncher, withResolvers } from './scripted-launcher.ts';
 
 type Options = {
   maxSandboxes?: number;
-  defaultTtlSeconds?: number;
   script?: Parameters<typeof scriptedLauncher>[0];
 };
 
-function setUp({ maxSandboxes = 3, defaultTtlSeconds, script }: Options = {}) {
+function setUp({ maxSandboxes = 3, script }: Options = {}) {
   const clock = manualClock();
   const launcher = scriptedLauncher(script);
-  const plane = createControlPlane({ launcher, clock, log: silentLog, maxSandboxes, defaultTtlSeconds });
+  const plane = createControlPlane({ launcher, clock, log: silentLog, maxSandboxes });
   const create = (request = {}) => plane.create({ template_id: '73', ...request });
   const destroyed = () => launcher.sandboxes.filter(({ isDestroyed }) => isDestroyed).map(({ id }) => id);
   return { clock, launcher, plane, create, destroyed };
@@ -99,15 +98,10 @@ describe('lifetime', () => {
     await expect.poll(() => destroyed().length).toBe(1);
   });
 
-  test('is endless without timeout_seconds, as on HopX, unless the engine has a default', async () => {
-    const endless = setUp();
-    expect(await endless.create()).toMatchObject({ timeoutSeconds: null, expiresAtMs: null });
-    expect(endless.clock.pending()).toBe(0);
-    const limited = setUp({ defaultTtlSeconds: 30 });
-    expect(await limited.create()).toMatchObject({
-      timeoutSeconds: 30,
-      expiresAtMs: limited.clock.now() + 30_000,
-    });
+  test('is endless without timeout_seconds, as on HopX', async () => {
+    const { clock, create } = setUp();
+    expect(await create()).toMatchObject({ timeoutSeconds: null, expiresAtMs: null });
+    expect(clock.pending()).toBe(0);
   });
 
   test('leaves no timer behind once the sandbox is deleted', async () => {

@@ -55,7 +55,6 @@ export function scriptedSandboxes(script: Script = {}) {
     readFile: async (_sandboxId, path) => Buffer.from(script.reading?.(path) ?? ''),
     startCommand: async (_sandboxId, { args }) => void commands.push(args.join(' ')),
     runCommand: async () => ({ stdout: script.finding ?? '' }),
-    getSandbox: () => Promise.reject(new Error('nobody asks for one')),
     listSandboxes: async () => [{ id: 'other', status: 'paused', template_id: 7, internet_access: false }],
     sweep: async () => 0,
     close: async () => {
