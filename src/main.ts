@@ -69,7 +69,7 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
       apiKey,
       socketPath,
       rates: unlimitedRates,
-      streaming: 'answer',
+      streaming: 'reply',
     });
   };
 

@@ -18,7 +18,7 @@ export type Ran = { reply: ExecuteReply; httpStatus: number; requestId?: string 
 /** What to write, as text or as the base64 of bytes. */
 type WriteFile = { path: string } & ({ content: string } | { base64: string });
 
-/** `POST /commands/background` (DOC, SDKs): the argument form, which every version of the agent takes. */
+/** `POST /commands/background` in the form of both SDKs, a program and its arguments: not every agent splits a line. */
 type StartCommand = Omit<ExecuteRequest, 'code' | 'language'> & {
   command: string;
   args: readonly string[];
@@ -31,21 +31,22 @@ export type AgentClient = {
   execute(sandboxId: string, request: ExecuteRequest, call: Call, onOutput?: OnOutput): Promise<Ran>;
   writeFile(sandboxId: string, file: WriteFile, call: Call): Promise<void>;
   readFile(sandboxId: string, path: string, call: Call): Promise<Buffer>;
-  /** A shell command of our own, which changes nothing. */
   /** Starts a program that nobody waits for; at most once. */
   startCommand(sandboxId: string, command: StartCommand, call: Call): Promise<void>;
+  /** Runs a short command of our own in Bash, in the working directory; at most once, whatever its exit code. */
   runCommand(sandboxId: string, command: string, call: Call): Promise<{ stdout: string }>;
 };
 
-/** For commands of our own; they list files. */
+/** Commands of our own list or read files, or stop a process: what takes longer is stuck. */
 const COMMAND_SECONDS = 10;
 
 /**
- * How the agent lets a run's output be heard: the engine in the answer to `/execute`; HopX over a WebSocket, which
+ * How the agent lets a run's output be heard: the engine in the reply to `/execute`; HopX over a WebSocket, which
  * carries text alone, so that Python, with its results and figures, is not run that way.
  */
-export type Streaming = 'answer' | 'socket';
+export type Streaming = 'reply' | 'socket';
 
+/** The operations on a sandbox's agent, each through `perform`. */
 export function createAgentClient(perform: Perform, streaming: Streaming): AgentClient {
   return {
     async execute(sandboxId, request, call, onOutput) {

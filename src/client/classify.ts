@@ -2,7 +2,7 @@ import { type FailureFacts, failureForStatus, failureNamed, SandboxFailure } fro
 import { type ErrorBody, isResultBody, parseErrorBody } from '../contract/hopx.ts';
 import type { Operation } from './operations.ts';
 import { policyInText, retryAfterMs } from './rate-hints.ts';
-import type { Answer, Broken } from './transport.ts';
+import type { Broken, Reply } from './transport.ts';
 
 /** What one attempt comes to. `failure` is what the caller gets should no other attempt follow. */
 export type Verdict =
@@ -25,11 +25,11 @@ const TIMED_OUT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 const LIMIT_REACHED = /limit reached|\(\d+\s*\/\s*\d+\)/i;
 
 /** The decision table: an operation and what came back for one attempt, to what it means. Pure. */
-export function classify(operation: Operation, reply: Answer | Broken, nowMs: number): Verdict {
+export function classify(operation: Operation, reply: Reply | Broken, nowMs: number): Verdict {
   const endpoint = `${operation.method} ${operation.route}`;
   return reply.kind === 'broken'
     ? classifyBroken(operation, reply, endpoint)
-    : classifyAnswer(operation, reply, endpoint, nowMs);
+    : classifyReply(operation, reply, endpoint, nowMs);
 }
 
 function classifyBroken(
@@ -51,17 +51,17 @@ function classifyBroken(
   return afterDoubt(operation, new SandboxFailure(code, { ...told, message: lost }));
 }
 
-function classifyAnswer(operation: Operation, answer: Answer, endpoint: string, nowMs: number): Verdict {
-  const { status, body } = answer;
-  if (operation.safety === 'exec' && !answer.cut && isResultBody(body)) return resultOf(answer);
+function classifyReply(operation: Operation, reply: Reply, endpoint: string, nowMs: number): Verdict {
+  const { status, body } = reply;
+  if (operation.safety === 'exec' && !reply.cut && isResultBody(body)) return resultOf(reply);
   const error = parseErrorBody(body);
-  const facts = factsOf(answer, error, endpoint);
-  if (status >= 200 && status < 300) return classifySuccess(operation, answer, facts);
+  const facts = factsOf(reply, error, endpoint);
+  if (status >= 200 && status < 300) return classifySuccess(operation, reply, facts);
   if (status < 400) {
     const message = `The sandbox API answered with a redirect (${status}), which is not followed.`;
     return { kind: 'fail', failure: new SandboxFailure('INVALID_RESPONSE', { ...facts, message }) };
   }
-  if (status < 500) return classifyRefusal(operation, answer, error, facts, nowMs);
+  if (status < 500) return classifyRefusal(operation, reply, error, facts, nowMs);
   const named = failureNamed(error.code);
   if (status === 503) {
     const failure = new SandboxFailure('SERVICE_UNAVAILABLE', facts);
@@ -76,7 +76,7 @@ function classifyAnswer(operation: Operation, answer: Answer, endpoint: string, 
 
 function classifyRefusal(
   operation: Operation,
-  { status, headers }: Answer,
+  { status, headers }: Reply,
   error: ErrorBody,
   facts: FailureFacts,
   nowMs: number,
@@ -105,9 +105,9 @@ function classifyRefusal(
   return { kind: 'fail', failure: new SandboxFailure(code, { ...facts, ...unknownRefusal }) };
 }
 
-function classifySuccess({ safety }: Operation, answer: Answer, facts: FailureFacts): Verdict {
-  const { status, body, cut } = answer;
-  if (!cut && (body !== undefined || status === 204)) return resultOf(answer);
+function classifySuccess({ safety }: Operation, reply: Reply, facts: FailureFacts): Verdict {
+  const { status, body, cut } = reply;
+  if (!cut && (body !== undefined || status === 204)) return resultOf(reply);
   const message = `The sandbox API's answer ${cut ? 'broke off or was too large' : 'was not JSON'}.`;
   switch (safety) {
     case 'read':
@@ -131,7 +131,7 @@ function classifySuccess({ safety }: Operation, answer: Answer, facts: FailureFa
   }
 }
 
-function resultOf({ status, headers, body }: Answer): Verdict {
+function resultOf({ status, headers, body }: Reply): Verdict {
   const requestId = headers['x-request-id'];
   return { kind: 'result', status, body, ...(requestId !== undefined && { requestId }) };
 }
@@ -145,7 +145,7 @@ function afterDoubt({ safety }: Operation, failure: SandboxFailure): Verdict {
   };
 }
 
-function factsOf({ status, headers }: Answer, error: ErrorBody, endpoint: string): FailureFacts {
+function factsOf({ status, headers }: Reply, error: ErrorBody, endpoint: string): FailureFacts {
   const requestId = error.requestId ?? headers['x-request-id'];
   return {
     endpoint,

@@ -11,8 +11,9 @@ import { type Operation, type OperationName, operations } from './operations.ts'
 import { clockSkewMs, rateFacts } from './rate-hints.ts';
 import { createRepeats, unhintedWaitMs } from './repeats.ts';
 import type { RetryBudget } from './retry-budget.ts';
-import type { Answer, Broken, Transport, WireRequest } from './transport.ts';
+import type { Broken, Reply, Transport } from './transport.ts';
 import { unlessLeft } from './unless-left.ts';
+import { wireRequest } from './wire-request.ts';
 
 export type Request = {
   /** Which sandbox, where the route names one. */
@@ -39,8 +40,14 @@ export type Perform = (
   call: Call,
 ) => Promise<Extract<Verdict, { kind: 'result' }>>;
 
-/** One attempt among those of an operation. */
-type Nth = { body: string | undefined; front: boolean; refusals: number; sent: boolean; isProbe: boolean };
+/** What is known of one attempt, and what is noted of it. */
+type Attempt = {
+  body: string | undefined;
+  front: boolean;
+  refusals: number;
+  sent: boolean;
+  isProbe: boolean;
+};
 
 type PerformOptions = {
   controlPlane: URL;
@@ -78,73 +85,52 @@ export function createPerform({
 }: PerformOptions): Perform {
   let queuedBytes = 0;
 
-  const wireRequest = (
+  const attempt = async (
     operation: Operation,
     request: Request,
-    body: string | undefined,
-    access: Access | undefined,
     call: Call,
-  ): WireRequest => {
-    const base = access?.host ?? controlPlane;
-    const route = operation.route.replace('{id}', encodeURIComponent(request.sandboxId ?? ''));
-    const path = request.overSocket ? `${route}/stream` : route;
-    const query = request.query === undefined ? '' : `?${new URLSearchParams(request.query)}`;
-    const runsCode = operation.safety === 'exec';
-    const leftMs = Math.max(1_000, call.deadlineMs - now());
-    const isBounded = operation.safety === 'read' || operation.safety === 'idempotent';
-    return {
-      method: operation.method,
-      origin: base.origin,
-      path: base.pathname.replace(/\/$/, '') + path + query,
-      headers: {
-        accept: request.onEvent === undefined ? 'application/json' : 'application/x-ndjson, application/json',
-        'user-agent': 'hopx-sandbox-mcp',
-        ...(access === undefined ? { 'x-api-key': apiKey } : { authorization: `Bearer ${access.token}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-      },
-      ...(body !== undefined && { body }),
-      timeoutMs: isBounded
-        ? Math.min(operation.timeoutMs, leftMs)
-        : operation.timeoutMs + (request.runMs ?? 0),
-      ...(request.onEvent !== undefined && { onEvent: request.onEvent }),
-      ...(request.overSocket && { overSocket: true }),
-      fresh: operation.safety === 'create',
-      ...((runsCode || operation.safety === 'read') && { signal: call.signal }),
-    };
-  };
-
-  const attempt = async (operation: Operation, request: Request, call: Call, nth: Nth): Promise<Verdict> => {
+    tried: Attempt,
+  ): Promise<Verdict> => {
     const { sandboxId = '' } = request;
     const access = operation.plane === 'agent' ? await credentials.access(sandboxId) : undefined;
     const { lane, governor } = laneFor(operation, sandboxId);
     const queuedAt = now();
-    const leaveQueue = queueBytes(nth.body?.length ?? 0, nth.front);
+    const leaveQueue = queueBytes(tried.body?.length ?? 0, tried.front);
     const ticket = {
       priority: operation.priority,
       key: sandboxId,
-      front: nth.front,
+      front: tried.front,
       signal: call.signal,
       deadlineMs: call.deadlineMs,
       progress: call.progress,
     };
     return lane
       .attempt(ticket, async (sentMs) => {
-        nth.sent = true;
+        tried.sent = true;
         leaveQueue();
         const queuedMs = now() - queuedAt;
         call.stats.queuedMs += queuedMs;
         call.stats.attempts += 1;
-        const reply = await transport.send(wireRequest(operation, request, nth.body, access, call));
+        const reply = await transport.send(
+          wireRequest(operation, request, {
+            body: tried.body,
+            controlPlane,
+            apiKey,
+            access,
+            call,
+            nowMs: now(),
+          }),
+        );
         const verdict = classify(operation, readable(reply, request), wallNow());
         // Told before the slot is given back, so that the next in line already meets the pause.
-        inform(governor, { sentMs, reply, verdict }, wallNow(), unhintedWaitMs(nth.refusals));
-        nth.isProbe = governor.reason() === 'unavailable';
+        inform(governor, { sentMs, reply, verdict }, wallNow(), unhintedWaitMs(tried.refusals));
+        tried.isProbe = governor.reason() === 'unavailable';
         learn(reply, verdict, sandboxId, access);
         log.debug('attempt', {
           endpoint: `${operation.method} ${operation.route}`,
           attempt: call.stats.attempts,
           verdict: verdict.kind === 'again' ? verdict.why : verdict.kind,
-          status: reply.kind === 'answer' ? reply.status : reply.errorCode,
+          status: reply.kind === 'reply' ? reply.status : reply.errorCode,
           queued_ms: Math.round(queuedMs),
           ms: Math.round(reply.elapsedMs),
           request_id: 'failure' in verdict ? verdict.failure.facts.requestId : undefined,
@@ -155,11 +141,16 @@ export function createPerform({
   };
 
   /** A read and a run are given up on the wire when their caller leaves; the rest goes on without it. */
-  const attemptFor = (operation: Operation, request: Request, call: Call, nth: Nth): Promise<Verdict> => {
-    const running = attempt(operation, request, call, nth);
+  const attemptFor = (
+    operation: Operation,
+    request: Request,
+    call: Call,
+    tried: Attempt,
+  ): Promise<Verdict> => {
+    const running = attempt(operation, request, call, tried);
     if (operation.safety === 'read' || operation.safety === 'exec') return running;
     return unlessLeft(running, {
-      isSent: () => nth.sent,
+      isSent: () => tried.sent,
       signal: call.signal,
       // Deletions and the like are bounded on the wire.
       ...(operation.safety === 'create' && { leftMs: call.deadlineMs - now() }),
@@ -180,12 +171,12 @@ export function createPerform({
     };
   };
 
-  const learn = (reply: Answer | Broken, verdict: Verdict, sandboxId: string, access: Access | undefined) => {
+  const learn = (reply: Reply | Broken, verdict: Verdict, sandboxId: string, access: Access | undefined) => {
     if (verdict.kind === 'result') budget.deposit();
     if (verdict.kind === 'again' && verdict.why === 'auth' && access) {
       credentials.invalidate(sandboxId, access.token);
     }
-    const skewMs = reply.kind === 'answer' ? clockSkewMs(reply.headers, wallNow()) : undefined;
+    const skewMs = reply.kind === 'reply' ? clockSkewMs(reply.headers, wallNow()) : undefined;
     if (skewMs !== undefined) onSkew(skewMs);
   };
 
@@ -208,24 +199,24 @@ export function createPerform({
     });
     let last: SandboxFailure | undefined;
     for (let tries = 1; ; tries += 1) {
-      const nth = { body, front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
-      const verdict = await attemptFor(operation, request, call, nth).catch((error: unknown) => {
+      const tried = { body, front: tries > 1, refusals: repeats.refusals, sent: false, isProbe: false };
+      const verdict = await attemptFor(operation, request, call, tried).catch((error: unknown) => {
         // The lane has no time for another attempt; why there had to be one says more.
-        const isRefused = error instanceof SandboxFailure && !nth.sent && error.code !== 'CANCELLED';
+        const isRefused = error instanceof SandboxFailure && !tried.sent && error.code !== 'CANCELLED';
         throw isRefused && last !== undefined ? last.with(error.facts) : error;
       });
       if (verdict.kind === 'result') return verdict;
       const failure = verdict.failure.with({ attempts: tries });
       last = failure;
       if (verdict.kind !== 'again') throw failure;
-      const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now(), nth.isProbe);
+      const next = repeats.next({ ...verdict, failure }, call.deadlineMs - now(), tried.isProbe);
       if ('giveUp' in next) throw next.giveUp;
       if (next.waitMs > 0) await pause(next.waitMs, failure, call);
     }
   };
 }
 
-function readable(reply: Answer | Broken, { isReply }: Request): Answer | Broken {
+function readable(reply: Reply | Broken, { isReply }: Request): Reply | Broken {
   if (reply.kind === 'broken' || reply.status >= 300 || isReply === undefined || isReply(reply.body))
     return reply;
   return { ...reply, body: undefined };
@@ -233,13 +224,13 @@ function readable(reply: Answer | Broken, { isReply }: Request): Answer | Broken
 
 function inform(
   governor: Governor,
-  { sentMs, reply, verdict }: { sentMs: number; reply: Answer | Broken; verdict: Verdict },
+  { sentMs, reply, verdict }: { sentMs: number; reply: Reply | Broken; verdict: Verdict },
   nowMs: number,
   unhintedMs: number,
 ): void {
-  const facts = reply.kind === 'answer' ? rateFacts(reply.headers, nowMs) : undefined;
+  const facts = reply.kind === 'reply' ? rateFacts(reply.headers, nowMs) : undefined;
   const isRefused = verdict.kind === 'again' && verdict.why === 'rate';
-  governor.onAnswer({ sentMs, counted: !isRefused && (reply.kind === 'answer' || reply.sent), facts });
+  governor.onAnswer({ sentMs, counted: !isRefused && (reply.kind === 'reply' || reply.sent), facts });
   if (isRefused) {
     governor.onThrottle(verdict.waitMs ?? unhintedMs, verdict.policy);
   } else if (verdict.kind === 'unknown' || (verdict.kind === 'again' && verdict.why !== 'auth')) {

@@ -3,7 +3,7 @@ import { WebSocket } from 'ws';
 import { z } from 'zod';
 import { failureNamed, failures } from '../contract/failures.ts';
 import { outputEvent } from '../contract/hopx.ts';
-import type { Answer, Broken, WireRequest } from './transport.ts';
+import type { Broken, Reply, WireRequest } from './transport.ts';
 
 /** Frames of `/execute/stream` (DOC, hopx-api §4.9). */
 const resultFrame = z.looseObject({
@@ -29,7 +29,7 @@ export function runOverSocket({
   handshakeTimeoutMs,
   maxBytes,
   now,
-}: SocketRunOptions): Promise<Answer | Broken> {
+}: SocketRunOptions): Promise<Reply | Broken> {
   return new Promise((resolve) => {
     const startedMs = now();
     const output = { stdout: '', stderr: '' };
@@ -53,7 +53,7 @@ export function runOverSocket({
       request.timeoutMs,
     );
 
-    type End = Omit<Answer, 'elapsedMs'> | Omit<Broken, 'elapsedMs'>;
+    type End = Omit<Reply, 'elapsedMs'> | Omit<Broken, 'elapsedMs'>;
     const finish = (end: End) => {
       clearTimeout(silence);
       request.signal?.removeEventListener('abort', abort);
@@ -78,7 +78,7 @@ export function runOverSocket({
         last = { status: (code && failures[code].status) ?? 500, body: error };
       }
       // What ends a run is its result; `complete` only says so once more.
-      if (last !== undefined) finish({ kind: 'answer', headers: {}, cut: false, ...last });
+      if (last !== undefined) finish({ kind: 'reply', headers: {}, cut: false, ...last });
     };
 
     request.signal?.addEventListener('abort', abort, { once: true });
@@ -91,7 +91,7 @@ export function runOverSocket({
     socket.on('unexpected-response', (_request, response: IncomingMessage) => {
       void readRefusal(response).then((body) =>
         finish({
-          kind: 'answer',
+          kind: 'reply',
           status: response.statusCode ?? 0,
           headers: flat(response),
           body,

@@ -19,8 +19,8 @@ export type WireRequest = {
 };
 
 /** A reply as far as it came: `cut` says that the body ended early, broke off or was larger than allowed. */
-export type Answer = {
-  kind: 'answer';
+export type Reply = {
+  kind: 'reply';
   status: number;
   headers: Readonly<Record<string, string>>;
   /** The parsed JSON, or undefined where the body is something else or was cut. */
@@ -33,7 +33,7 @@ export type Answer = {
 export type Broken = { kind: 'broken'; sent: boolean; errorCode: string; message: string; elapsedMs: number };
 
 export type Transport = {
-  send(request: WireRequest): Promise<Answer | Broken>;
+  send(request: WireRequest): Promise<Reply | Broken>;
   close(): Promise<void>;
 };
 
@@ -80,26 +80,26 @@ export function createTransport({
     },
   };
 
-  function sendRequest(request: WireRequest): Promise<Answer | Broken> {
+  function sendRequest(request: WireRequest): Promise<Reply | Broken> {
     return new Promise((resolve) => {
       const startedMs = now();
       let sent = false;
       let head: { status: number; headers: Record<string, string>; reading: ReplyBody } | undefined;
       let abort = () => {};
-      const done = (reply: Answer | Broken) => {
+      const done = (end: Reply | Broken) => {
         request.signal?.removeEventListener('abort', abort);
-        resolve(reply);
+        resolve(end);
       };
       const broken = (errorCode: string, message: string) =>
         done({ kind: 'broken', sent, errorCode, message, elapsedMs: now() - startedMs });
-      const answer = (cut: boolean) => {
+      const reply = (cut: boolean) => {
         if (head === undefined) {
           broken('UND_ERR_SOCKET', 'the connection ended before the status line');
           return;
         }
         const { status, headers, reading } = head;
         const body = cut ? undefined : reading.end();
-        done({ kind: 'answer', status, headers, body, cut, elapsedMs: now() - startedMs });
+        done({ kind: 'reply', status, headers, body, cut, elapsedMs: now() - startedMs });
       };
       if (request.signal?.aborted) {
         broken('ABORTED', 'cancelled before it was sent');
@@ -135,12 +135,12 @@ export function createTransport({
             if (head?.reading.add(chunk) === false) controller.abort(new Error('the body is too large'));
           },
           onResponseEnd() {
-            answer(false);
+            reply(false);
           },
           onResponseError(_controller, error) {
             if (request.signal?.aborted) broken('ABORTED', error.message);
             else if (head === undefined) broken(errorCode(error), error.message);
-            else answer(true);
+            else reply(true);
           },
         },
       );

@@ -94,7 +94,7 @@ async function throughOneLane({ url }: LimitedHopx): Promise<Waits> {
           timeoutMs: 5_000,
         });
         governor.onAnswer({ sentMs, counted: true });
-        if (reply.kind !== 'answer' || reply.status !== 200) throw new Error('refused');
+        if (reply.kind !== 'reply' || reply.status !== 200) throw new Error('refused');
         governor.onSuccess();
       },
     );

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { classify, type Verdict } from '../../src/client/classify.ts';
 import { type Operation, operations, type Safety } from '../../src/client/operations.ts';
-import type { Answer, Broken } from '../../src/client/transport.ts';
+import type { Broken, Reply } from '../../src/client/transport.ts';
 
 const operationOf: Record<Safety, Operation> = {
   read: operations.getSandbox,
@@ -10,8 +10,8 @@ const operationOf: Record<Safety, Operation> = {
   exec: operations.execute,
 };
 
-const answer = (status: number, body?: unknown, headers: Record<string, string> = {}): Answer => ({
-  kind: 'answer',
+const reply = (status: number, body?: unknown, headers: Record<string, string> = {}): Reply => ({
+  kind: 'reply',
   status,
   headers,
   body,
@@ -36,7 +36,7 @@ function inWords(verdict: Verdict): string {
   return `${verdict.kind}:${code}${facts.outcome === undefined ? '' : `:${facts.outcome}`}`;
 }
 
-type Row = { signal: string; reply: Answer | Broken } & Record<Safety, string>;
+type Row = { signal: string; reply: Reply | Broken } & Record<Safety, string>;
 const all = (says: string) => ({ read: says, idempotent: says, create: says, exec: says });
 const inDoubt = (again: string, unknown: string) => ({
   read: again,
@@ -65,23 +65,23 @@ const table: readonly Row[] = [
     reply: broken('UND_ERR_HEADERS_TIMEOUT', true),
     ...inDoubt('again:fault', 'unknown:REQUEST_TIMEOUT:unknown'),
   },
-  { signal: '204 without a body', reply: answer(204), ...all('result') },
-  { signal: '200 with success false', reply: answer(200, { ...program, success: false }), ...all('result') },
-  { signal: '418 of no known meaning', reply: answer(418), ...all('fail:UPSTREAM_ERROR') },
+  { signal: '204 without a body', reply: reply(204), ...all('result') },
+  { signal: '200 with success false', reply: reply(200, { ...program, success: false }), ...all('result') },
+  { signal: '418 of no known meaning', reply: reply(418), ...all('fail:UPSTREAM_ERROR') },
   {
     signal: '403 by another name',
-    reply: answer(403, refused('PATH_NOT_ALLOWED')),
+    reply: reply(403, refused('PATH_NOT_ALLOWED')),
     ...all('fail:FORBIDDEN'),
   },
-  { signal: '429 that says nothing', reply: answer(429), ...all('again:rate') },
+  { signal: '429 that says nothing', reply: reply(429), ...all('again:rate') },
   {
     signal: '429 whose text tells a quota',
-    reply: answer(429, refused('TOO_MANY', 'Sandbox limit reached (10/10)')),
+    reply: reply(429, refused('TOO_MANY', 'Sandbox limit reached (10/10)')),
     ...all('fail:RESOURCE_LIMIT_ERROR'),
   },
   {
     signal: '403 for the quota, as the Python SDK knows it',
-    reply: answer(403, { error: 'Sandbox limit reached (3/3)' }),
+    reply: reply(403, { error: 'Sandbox limit reached (3/3)' }),
     ...all('fail:RESOURCE_LIMIT_ERROR'),
   },
 ];
@@ -97,7 +97,7 @@ describe('the decision table', () => {
 });
 
 test('what a failure is known by is kept: status, request id, endpoint, the name that upstream gave', () => {
-  const verdict = classify(operations.getSandbox, answer(404, refused('NO_SUCH_THING', 'gone')), Date.now());
+  const verdict = classify(operations.getSandbox, reply(404, refused('NO_SUCH_THING', 'gone')), Date.now());
   expect(verdict.kind === 'fail' && verdict.failure.facts).toMatchObject({
     endpoint: 'GET /v1/sandboxes/{id}',
     httpStatus: 404,

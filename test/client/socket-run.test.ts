@@ -89,9 +89,9 @@ describe('what is no run', () => {
   const body = JSON.stringify({ error: 'Rate limit exceeded', code: 'RATE_LIMIT_EXCEEDED', retry_after: 3 });
   const rows = [
     {
-      says: 'a refusal of the handshake is an answer',
+      says: 'a refusal of the handshake is a reply',
       words: `HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-      reply: { kind: 'answer', status: 429, body: { retry_after: 3 } },
+      reply: { kind: 'reply', status: 429, body: { retry_after: 3 } },
     },
     {
       says: 'a connection that ends in the handshake was never sent',
@@ -101,7 +101,7 @@ describe('what is no run', () => {
     {
       says: 'a redirect is not followed',
       words: 'HTTP/1.1 302 Found\r\nlocation: http://198.51.100.1/\r\n\r\n',
-      reply: { kind: 'answer', status: 302 },
+      reply: { kind: 'reply', status: 302 },
     },
   ];
   test.each(rows)('$says', async ({ words, reply }) => {
