@@ -112,6 +112,7 @@ function answerOf({ execution, images, sandbox, failure }: Executed): Answer {
   };
 }
 
+/** Files come last: where a text has to be cut, they are what can be had again. */
 function describeExecution(execution: Execution, sandbox: Sandbox | undefined): string {
   const { status, exit_code: exitCode, execution_time_seconds: seconds } = execution;
   const facts = [
@@ -133,20 +134,20 @@ function describeExecution(execution: Execution, sandbox: Sandbox | undefined): 
       : []),
     ...(execution.truncated ?? []).map(
       ({ stream, total_chars: total, full_output_path: path }) =>
-        `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it, up to 120 MiB, is in ${path} in the sandbox`}.`,
+        `${stream} has ${total} characters; ${path === undefined ? 'the rest was not kept' : `all of it is in ${path} in the sandbox`}.`,
     ),
     ...(execution.images === undefined
       ? []
       : [`Images with this text: ${execution.images.media_types.join(', ')}.`]),
+    ...(sandbox === undefined
+      ? []
+      : [`It is this session's default sandbox; it expires ${sandbox.expires_at ?? 'never'}.`]),
     ...(execution.artifacts === undefined
       ? []
       : [
           `Files made or changed: ${execution.artifacts.map(({ path, size }) => `${path} (${size} bytes)`).join(', ')}`,
         ]),
     ...(execution.files ?? []).map(describeFile),
-    ...(sandbox === undefined
-      ? []
-      : [`It is this session's default sandbox; it expires ${sandbox.expires_at ?? 'never'}.`]),
   ];
   const streams = [
     section('result', execution.result),

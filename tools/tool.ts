@@ -4,7 +4,7 @@ import type { SandboxFailure } from '../src/contract/failures.ts';
 import type { Image } from '../src/contract/results.ts';
 import type { Sandboxes } from '../src/sandboxes/sandboxes.ts';
 
-/** What a tool answers: the payload and a text that each say all of it. */
+/** What a tool answers: the payload and a text that each say all of it. Beside a failure the text may lose its end. */
 export type Answer = {
   payload: Readonly<Record<string, unknown>>;
   text: string;

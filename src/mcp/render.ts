@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
 import type { Answer } from '../../tools/tool.ts';
 import type { Call } from '../contract/call.ts';
@@ -10,10 +11,8 @@ type Redact = (text: string) => string;
 
 export type CallFacts = { attempts: number; queued_ms: number; elapsed_ms: number };
 
-/** Hosts cut the text of an error at about 11,000 characters (mcp-hosts §6). */
+/** Hosts cut the text of an error at about 11,000 characters. */
 const MAX_FAILURE_CHARS = 8_000;
-/** With the structured form beside it a result stays below the 40,000 characters that every host takes. */
-const MAX_TEXT_CHARS = 14_000;
 const MAX_UPSTREAM_CHARS = 200;
 
 const whatHappened: Record<Outcome, string> = {
@@ -22,11 +21,11 @@ const whatHappened: Record<Outcome, string> = {
   unknown: 'It is not known whether it was done.',
 };
 
-/** What a tool answers, in both forms; images take the place of the structured one. */
+/** What a tool answers, whole in both forms; images take the place of the structured one. */
 export function renderAnswer(answer: Answer, facts: CallFacts, at: Date, redact: Redact): CallToolResult {
   const { failure, images = [], payload } = answer;
   if (failure !== undefined) return renderFailure(failure, facts, at, redact, answer);
-  const text = boundOutput(answer.text, MAX_TEXT_CHARS).shown;
+  const text = stripVTControlCharacters(answer.text);
   if (images.length === 0) return result(text, { ...payload, call: facts });
   // Several hosts show the model nothing but structuredContent where there is one, and drop the images.
   const cost = `call: attempts=${facts.attempts} queued_ms=${facts.queued_ms} elapsed_ms=${facts.elapsed_ms}`;
@@ -61,7 +60,8 @@ export function renderFailure(
     ].join(' '),
     ...(beside === undefined ? [] : [beside.text]),
   ];
-  const text = boundOutput(lines.join('\n'), MAX_FAILURE_CHARS).shown;
+  // Its end are files, which the sandbox has as well.
+  const text = boundOutput(lines.join('\n'), MAX_FAILURE_CHARS, 1).shown;
   const { content, structuredContent } = result(text, { ...beside?.payload, error: report, call: facts });
   return { content: [...content, ...imageBlocks(beside?.images ?? [])], structuredContent, isError: true };
 }

@@ -7,12 +7,15 @@ const HEAD_SHARE = 0.6;
 /** Room for the mark, with a number of up to ten digits in it. */
 const MARK_CHARS = 42;
 
-/** Text for a model: without terminal escapes, and when longer than `limitChars` its head and tail around a mark. */
-export function boundOutput(text: string, limitChars: number): Bounded {
+/**
+ * Text for a model: without terminal escapes, and when longer than `limitChars` its head and tail around a mark;
+ * `headShare` of it is head.
+ */
+export function boundOutput(text: string, limitChars: number, headShare = HEAD_SHARE): Bounded {
   const plain = isBinary(text) ? describeBinary(Buffer.byteLength(text)) : stripVTControlCharacters(text);
   if (plain.length <= limitChars) return { shown: plain, totalChars: plain.length, isCut: false };
-  const middle = Math.floor(plain.length * HEAD_SHARE);
-  return cut(plain.slice(0, middle), plain.slice(middle), 0, limitChars);
+  const middle = Math.floor(plain.length * headShare);
+  return cut(plain.slice(0, middle), plain.slice(middle), 0, limitChars, headShare);
 }
 
 /** The same for a text whose middle is gone already: `goneChars` between a head and a tail that fill the limit. */
@@ -24,9 +27,15 @@ export function boundEnds(head: string, tail: string, goneChars: number, limitCh
   return { shown, totalChars: shown.length, isCut: false };
 }
 
-function cut(head: string, tail: string, goneChars: number, limitChars: number): Bounded {
+function cut(
+  head: string,
+  tail: string,
+  goneChars: number,
+  limitChars: number,
+  headShare = HEAD_SHARE,
+): Bounded {
   const keptChars = limitChars - MARK_CHARS;
-  const headChars = Math.floor(keptChars * HEAD_SHARE);
+  const headChars = Math.floor(keptChars * headShare);
   const first = wholeCharacters(head.slice(0, headChars));
   const last = wholeCharacters(tail.slice(headChars - keptChars));
   const totalChars = head.length + goneChars + tail.length;

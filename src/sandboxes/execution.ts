@@ -17,8 +17,10 @@ export type Program = { executionId: string; sandboxId: string; language: Langua
 const KILLED = new Set([124, 137, 143, -1]);
 /** Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
 const MAX_IMAGE_CHARS = 700_000;
-/** With the text beside it the result stays below the 40,000 characters that every host takes. */
+/** At the default limit all streams stay below the 40,000 characters that every host shows of a result. */
 const TOGETHER = 1.2;
+/** The text of a failure has 8,000 characters: so much output, and a fifth more, fits in beside the report. */
+const MAX_FAILED_CHARS = 5_000;
 
 /** Keeps the whole of a cut output somewhere in the sandbox; resolves to its path, or undefined if that failed. */
 export type KeepOutput = (name: string, content: Kept) => Promise<string | undefined>;
@@ -33,7 +35,10 @@ export async function readExecution(
 ): Promise<{ execution: Execution; images: Image[] }> {
   const truncated: TruncatedStream[] = [];
   const texts = { stdout: reply.stdout ?? '', stderr: reply.stderr ?? '', result: reply.result ?? '' };
-  const limits = shareOut(texts, limitChars);
+  const status = statusOf(reply, program.timeoutSeconds);
+  const { stdout: out, stderr: err, result: value } = texts;
+  const chars = { stdout: out.length, stderr: err.length, result: value.length };
+  const limits = shareOut(chars, status, limitChars);
   const bound = async (stream: TruncatedStream['stream']): Promise<string> => {
     const text = texts[stream];
     const cutBefore = reply.truncated?.find((cut) => cut.stream === stream);
@@ -65,7 +70,7 @@ export async function readExecution(
       execution_id: program.executionId,
       sandbox_id: program.sandboxId,
       language: program.language,
-      status: statusOf(reply, program.timeoutSeconds),
+      status,
       stdout,
       stderr,
       exit_code: reply.exit_code ?? null,
@@ -104,15 +109,19 @@ async function keepPictures(
 type Streams<Of> = Record<TruncatedStream['stream'], Of>;
 
 /** Each stream may have the limit, but all together only a fifth more: the smaller ones take their part first. */
-function shareOut(texts: Streams<string>, limitChars: number): Streams<number> {
-  const limits: Streams<number> = { stdout: limitChars, stderr: limitChars, result: limitChars };
-  const smallestFirst = (['stdout', 'stderr', 'result'] as const).toSorted(
-    (a, b) => texts[a].length - texts[b].length,
-  );
-  let left = Math.floor(limitChars * TOGETHER);
+export function shareOut(
+  chars: Streams<number>,
+  status: ExecutionStatus,
+  limitChars: number,
+): Streams<number> {
+  const hasFailed = status === 'failed' || status === 'timed_out';
+  const mostChars = hasFailed ? Math.min(limitChars, MAX_FAILED_CHARS) : limitChars;
+  const limits: Streams<number> = { stdout: mostChars, stderr: mostChars, result: mostChars };
+  const smallestFirst = (['stdout', 'stderr', 'result'] as const).toSorted((a, b) => chars[a] - chars[b]);
+  let left = Math.floor(mostChars * TOGETHER);
   smallestFirst.forEach((stream, index) => {
-    limits[stream] = Math.min(limitChars, Math.floor(left / (smallestFirst.length - index)));
-    left -= Math.min(texts[stream].length, limits[stream]);
+    limits[stream] = Math.min(mostChars, Math.floor(left / (smallestFirst.length - index)));
+    left -= Math.min(chars[stream], limits[stream]);
   });
   return limits;
 }

@@ -5,7 +5,14 @@ import { type FailureFacts, SandboxFailure } from '../contract/failures.ts';
 import { type ExecuteReply, type ExecuteRequest, MAX_EXECUTE_SECONDS, WORKDIR } from '../contract/hopx.ts';
 import type { Execution, ExecutionStatus, Image, Language, Sandbox } from '../contract/results.ts';
 import { runDetached } from './detached.ts';
-import { bareExecution, failureOf, type KeepOutput, type Program, readExecution } from './execution.ts';
+import {
+  bareExecution,
+  failureOf,
+  type KeepOutput,
+  type Program,
+  readExecution,
+  shareOut,
+} from './execution.ts';
 import { createLiveOutput, type LiveOutput } from './live-output.ts';
 import { createRuns } from './runs.ts';
 import { findArtifacts, type InputFile, readOutputs, toArtifact, writeInputs } from './workspace-files.ts';
@@ -127,7 +134,8 @@ export function createExecutions({
 
   const afterFailure = (error: unknown, { program, live }: Started, seconds: number): Executed => {
     if (!(error instanceof SandboxFailure)) throw error;
-    const soFar = (status: ExecutionStatus) => withOutput(bareExecution(program, status, seconds), live);
+    const soFar = (status: ExecutionStatus) =>
+      withOutput(bareExecution(program, status, seconds), live, outputLimitChars);
     switch (error.code) {
       case 'EXECUTION_TIMEOUT':
         return concluded({ execution: soFar('timed_out'), images: [] }, program, error.facts);
@@ -149,7 +157,11 @@ export function createExecutions({
     const { about, elapsedMs, outcome } = await runs.wait(executionId, call);
     const withSandbox = about.sandbox === undefined ? {} : { sandbox: about.sandbox };
     if (outcome !== undefined) return { ...outcome, ...withSandbox };
-    const execution = withOutput(bareExecution(about.program, 'running', elapsedMs / 1000), about.live);
+    const execution = withOutput(
+      bareExecution(about.program, 'running', elapsedMs / 1000),
+      about.live,
+      outputLimitChars,
+    );
     return { execution, images: [], ...withSandbox };
   };
 
@@ -175,8 +187,25 @@ export function createExecutions({
   };
 }
 
-function withOutput(execution: Execution, live: LiveOutput): Execution {
-  return { ...execution, stdout: live.shown('stdout').shown, stderr: live.shown('stderr').shown };
+/** A run with what was heard of it; if it is over, that is all there is. */
+function withOutput(execution: Execution, live: LiveOutput, limitChars: number): Execution {
+  const chars = {
+    stdout: live.shown('stdout').totalChars,
+    stderr: live.shown('stderr').totalChars,
+    result: 0,
+  };
+  const limits = shareOut(chars, execution.status, limitChars);
+  const seen = { stdout: live.shown('stdout', limits.stdout), stderr: live.shown('stderr', limits.stderr) };
+  const truncated = (['stdout', 'stderr'] as const).flatMap((stream) => {
+    const { shown, totalChars, isCut } = seen[stream];
+    return isCut ? [{ stream, shown_chars: shown.length, total_chars: totalChars }] : [];
+  });
+  return {
+    ...execution,
+    stdout: seen.stdout.shown,
+    stderr: seen.stderr.shown,
+    ...(execution.status !== 'running' && truncated.length > 0 && { truncated }),
+  };
 }
 
 /** What the run left in the workspace; the engine tells it, an API that does not is asked when files matter. */

@@ -4,8 +4,8 @@ type Stream = 'stdout' | 'stderr';
 
 export type LiveOutput = {
   add(stream: Stream, text: string): void;
-  /** What came so far, as head and tail. */
-  shown(stream: Stream): Bounded;
+  /** What came so far, as head and tail; `mostChars` may be less than the limit. */
+  shown(stream: Stream, mostChars?: number): Bounded;
   /** The last line that says anything, short enough for a progress message. */
   lastLine(): string;
   readonly isEmpty: boolean;
@@ -30,11 +30,9 @@ export function createLiveOutput(limitChars: number): LiveOutput {
       output.dropped += output.tail.length - limitChars;
       output.tail = output.tail.slice(-limitChars);
     },
-    shown(stream) {
+    shown(stream, mostChars = limitChars) {
       const { head, tail, dropped } = kept[stream];
-      return dropped === 0
-        ? boundOutput(head + tail, limitChars)
-        : boundEnds(head, tail, dropped, limitChars);
+      return dropped === 0 ? boundOutput(head + tail, mostChars) : boundEnds(head, tail, dropped, mostChars);
     },
     lastLine() {
       const { head, tail } = kept[last];

@@ -125,7 +125,11 @@ for (; long.status === 'running'; calls += 1) long = await execute({ execution_i
 const lostLines = long.stdout === whole ? 0 : whole.split('\n').length - long.stdout.split('\n').length;
 await client.close();
 
-const floodChars = JSON.stringify(flood).length;
+// Hosts show one form of a result.
+const floodChars = Math.max(
+  JSON.stringify(flood.content).length,
+  JSON.stringify(flood.structuredContent).length,
+);
 const listChars = JSON.stringify(listed).length;
 const slowestCancelMs = quantile(cancelledMs, 1);
 report({
@@ -161,7 +165,12 @@ report({
     { says: `calls for a program of ${LONG_SECONDS} s`, figure: calls, target: 3 },
     { says: 'lines of it lost', figure: lostLines, target: 0 },
     { says: 'slowest of the cancelled loops gone', figure: slowestCancelMs, target: 200, unit: 'ms' },
-    { says: 'answer to 100 MB of output', figure: floodChars, target: 40_000, unit: 'characters' },
+    {
+      says: 'longer form of the answer to 100 MB of output',
+      figure: floodChars,
+      target: 40_000,
+      unit: 'characters',
+    },
     { says: 'bytes of it readable', figure: Number(kept.stdout), target: FLOOD_BYTES, least: true },
     { says: 'image blocks', figure: imageBlocks, target: 1, least: true },
     { says: 'calls at once that were answered', figure: answers.length, target: AT_ONCE, least: true },

@@ -213,7 +213,7 @@ describe('a run', () => {
         '42',
         'Ended by: memory.',
         'The Python process was restarted: variables are gone, files are not.',
-        'stdout has 900 characters; all of it, up to 120 MiB, is in /tmp/all.txt in the sandbox.',
+        'stdout has 900 characters; all of it is in /tmp/all.txt in the sandbox.',
         'stderr has 800 characters; the rest was not kept.',
         "It is this session's default sandbox; it expires never.",
       ].join('\n'),

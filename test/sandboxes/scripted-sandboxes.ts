@@ -20,6 +20,7 @@ export type Script = {
   /** What `find` prints. */
   finding?: string;
   keepOnExit?: boolean;
+  outputLimitChars?: number;
   now?: () => number;
 };
 
@@ -69,7 +70,7 @@ export function scriptedSandboxes(script: Script = {}) {
     backend: 'hopx',
     ttlSeconds: 1_800,
     keepOnExit: script.keepOnExit ?? false,
-    outputLimitChars: 1_000,
+    outputLimitChars: script.outputLimitChars ?? 1_000,
     log: silentLog,
     ...(script.now !== undefined && { now: script.now }),
   });
