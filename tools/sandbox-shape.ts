@@ -11,7 +11,7 @@ export const sandboxShape = z.looseObject({
   internet_access: z.boolean(),
   languages: z.array(z.string()),
   workdir: z.string(),
-  created_at: z.string(),
+  created_at: z.string().nullable(),
   expires_at: z.string().nullable(),
 });
 
@@ -23,7 +23,7 @@ export function describeSandbox(sandbox: Sandbox): string {
     `languages ${sandbox.languages.join(', ')}`,
     `workdir ${sandbox.workdir}`,
     `internet ${sandbox.internet_access ? 'on' : 'off'}`,
-    `created ${sandbox.created_at}`,
+    `created ${sandbox.created_at ?? 'at an unknown time'}`,
     `expires ${sandbox.expires_at ?? 'never'}`,
     `backend ${sandbox.backend}, isolation: ${sandbox.isolation}`,
   ].join('; ');

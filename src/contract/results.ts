@@ -11,7 +11,8 @@ export type Sandbox = {
   internet_access: boolean;
   languages: readonly Language[];
   workdir: string;
-  created_at: string;
+  /** Null where the API does not say. */
+  created_at: string | null;
   expires_at: string | null;
 };
 

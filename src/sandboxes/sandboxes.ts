@@ -73,7 +73,7 @@ export function createSandboxes({
     internet_access: reply.internet_access ?? backend === 'hopx',
     languages: reply.languages ?? languages,
     workdir: WORKDIR,
-    created_at: reply.created_at ?? new Date().toISOString(),
+    created_at: reply.created_at ?? null,
     expires_at: reply.expires_at ?? null,
   });
 
