@@ -9,14 +9,13 @@ import type {
   TruncatedStream,
 } from '../contract/results.ts';
 import { boundOutput } from './bounded-output.ts';
+import { MAX_IMAGE_CHARS } from './workspace-files.ts';
 
 /** One program handed to a sandbox. */
 export type Program = { executionId: string; sandboxId: string; language: Language; timeoutSeconds: number };
 
 /** Exit codes seen for a run that was stopped for its time (hopx-api §15: undocumented). */
 const KILLED = new Set([124, 137, 143, -1]);
-/** Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
-const MAX_IMAGE_CHARS = 700_000;
 /** At the default limit all streams stay below the 40,000 characters that every host shows of a result. */
 const TOGETHER = 1.2;
 /** The text of a failure has 8,000 characters: so much output, and a fifth more, fits in beside the report. */

@@ -8,11 +8,13 @@ import { boundOutput } from './bounded-output.ts';
 /** A file to write before a run; text, or bytes as base64. */
 export type InputFile = { path: string; content?: string | undefined; contentBase64?: string | undefined };
 
-/** Each file that is read back may take so much of the answer. */
+/** Each file that is read back may take so much of the answer, about 2,000 tokens. */
 const MAX_TEXT_CHARS = 8_000;
+/** Twice that as base64: half a file of bytes is of no use. */
 const MAX_BINARY_BYTES = 12_000;
-/** Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
-const MAX_IMAGE_CHARS = 700_000;
+/** Of base64. Claude Desktop cuts a result at 1 MB; one image of this size leaves room for the rest. */
+export const MAX_IMAGE_CHARS = 700_000;
+/** A listing is for orientation; a longer one the code prints itself. */
 const MAX_ARTIFACTS = 50;
 
 const mediaTypes: Readonly<Record<string, string>> = {
@@ -30,7 +32,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
   webp: 'image/webp',
   zip: 'application/zip',
 };
-/** What hosts show as a picture (mcp-hosts §6). */
+/** What hosts show as a picture. */
 const pictures = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
 
 export function mediaTypeOf(path: string): string {
@@ -62,7 +64,7 @@ export async function writeInputs(
   }
 }
 
-/** The files that a run made or changed: as the engine tells them, else as `find` sees them. */
+/** The files of the workspace that changed in the last `elapsedSeconds`, hidden ones and node_modules left out. */
 export async function findArtifacts(
   client: HopxClient,
   sandboxId: string,
