@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { environment } from './fields.ts';
 import { describeSandbox, sandboxShape } from './sandbox-shape.ts';
 import { defineTool } from './tool.ts';
 
@@ -24,10 +25,7 @@ You need this only for a second sandbox or for special settings: execute_code wi
       .boolean()
       .optional()
       .describe('Whether code may reach the internet. Default: off on this machine, on in the HopX cloud.'),
-    env: z
-      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
-      .optional()
-      .describe('Environment variables for all code run in it.'),
+    env: environment.optional().describe('Environment variables for all code run in it.'),
     region: z.string().min(1).max(50).optional().describe('HopX cloud region, such as eu-west.'),
   }),
   output: { sandbox: sandboxShape },

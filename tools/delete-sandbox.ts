@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sandboxId } from './fields.ts';
 import { defineTool } from './tool.ts';
 
 export const deleteSandbox = defineTool({
@@ -7,10 +8,7 @@ export const deleteSandbox = defineTool({
   description: `Deletes a sandbox with everything in it: files, variables, running code.
 Deleting one that is gone already succeeds, with already_gone true. It cannot be undone; read the files you need first.`,
   input: z.strictObject({
-    sandbox_id: z
-      .string()
-      .regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be the sandbox_id that create_sandbox or list_sandboxes gave')
-      .describe('The sandbox to delete.'),
+    sandbox_id: sandboxId.describe('The sandbox to delete.'),
   }),
   output: { deletion: z.looseObject({ sandbox_id: z.string(), already_gone: z.boolean() }) },
   hints: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: true },

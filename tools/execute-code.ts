@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import type { Execution, FileContent, Sandbox } from '../src/contract/results.ts';
 import type { Executed } from '../src/sandboxes/executions.ts';
+import { environment, sandboxId } from './fields.ts';
 import { type Answer, defineTool } from './tool.ts';
+
+const DEFAULT_SECONDS = 60;
 
 const filePath = z.string().min(1).max(1_000);
 
@@ -23,16 +26,14 @@ Code that fails or runs out of time is an error that carries the output so far; 
         .enum(['python', 'javascript', 'bash', 'go'])
         .default('python')
         .describe('Go only where the sandbox lists it in languages.'),
-      sandbox_id: z
-        .string()
-        .regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be the sandbox_id that create_sandbox or list_sandboxes gave')
+      sandbox_id: sandboxId
         .optional()
         .describe('Where to run it. Default: the default sandbox of this session.'),
       timeout_seconds: z
         .number()
         .min(1)
         .max(3_600)
-        .default(60)
+        .default(DEFAULT_SECONDS)
         .describe(
           'The code is stopped after this many seconds, its output kept. Above 300 it runs detached: no Python variables, result or figures.',
         ),
@@ -56,10 +57,7 @@ Code that fails or runs out of time is an error that carries the output so far; 
         .max(10)
         .optional()
         .describe('Files to return after the run, bounded; pictures come as images.'),
-      env: z
-        .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
-        .optional()
-        .describe('Environment variables for this run only.'),
+      env: environment.optional().describe('Environment variables for this run only.'),
       workdir: z
         .string()
         .regex(/^\//, 'must be an absolute path')

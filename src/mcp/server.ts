@@ -116,7 +116,7 @@ export function buildServer({
       const answered = await tool.run(parseInput(tool, given), sandboxes, call);
       return renderAnswer(answered, facts(), clock(), redact);
     } catch (error) {
-      return renderFailure(expected(error, log), facts(), clock(), redact);
+      return renderFailure(toFailure(error, log), facts(), clock(), redact);
     }
   };
 
@@ -160,18 +160,19 @@ function parseInput(tool: Tool, given: unknown): z.output<Tool['input']> {
   const parsed = tool.input.safeParse(given);
   if (parsed.success) return parsed.data;
   const accepted = Object.keys(tool.input.shape).join(', ') || 'none';
-  const found = parsed.error.issues.map((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? `${issue.keys.join(', ')}: no such argument; ${tool.name} takes ${accepted}`
-      : `${issue.path.join('.') || 'arguments'}: ${issue.message}`,
-  );
+  const found = parsed.error.issues.map((issue) => {
+    if (issue.code === 'unrecognized_keys')
+      return `${issue.keys.join(', ')}: no such argument; ${tool.name} takes ${accepted}`;
+    const message = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
+    return `${issue.path.join('.') || 'arguments'}: ${message ?? issue.message}`;
+  });
   throw new SandboxFailure('INVALID_ARGUMENTS', {
     message: boundOutput(`Invalid arguments for ${tool.name}. ${found.join('; ')}.`, MAX_MESSAGE_CHARS).shown,
   });
 }
 
 /** Whatever was thrown, as a failure of the catalogue; what nobody foresaw is logged whole and told in short. */
-function expected(error: unknown, log: Log): SandboxFailure {
+function toFailure(error: unknown, log: Log): SandboxFailure {
   if (error instanceof SandboxFailure) return error;
   log.error('unexpected error in a tool', {
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),

@@ -116,10 +116,20 @@ describe('a call that is refused', () => {
       /timeout_seconds: Too big: expected number to be <=3600/,
     ],
     ['execute_code', { code: '1', workdir: 'src' }, /workdir: must be an absolute path/],
-    ['execute_code', { code: '1', env: { 'A B': 'x' } }, /env.A B: /],
+    [
+      'execute_code',
+      { code: '1', env: { 'A B': 'x' } },
+      /env.A B: the name of a variable must be letters, digits and _, not starting with a digit/,
+    ],
+    [
+      'create_sandbox',
+      { env: { '1a': 'x' } },
+      /env.1a: the name of a variable must be letters, digits and _, not starting with a digit/,
+    ],
     ['execute_code', { code: '1', env: { A: 1 } }, /env.A: Invalid input: expected string, received number/],
     ['execute_code', { code: '1', execution_id: 'exec_1' }, /code: .*left out when execution_id is given/],
     ['execute_code', { code: '1', cancel: true }, /cancel: goes with execution_id only/],
+    ['execute_code', { execution_id: 'exec_1', timeout_seconds: 300 }],
     [
       'execute_code',
       { code: '1', sandbox_id: '../x' },

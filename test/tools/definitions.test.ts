@@ -34,7 +34,7 @@ test('all of it fits into 2,000 tokens', () => {
 
 test('a tool is named after its file', () => {
   const named = tools.map(({ name }) => `${name.replaceAll('_', '-')}.ts`);
-  const others = ['index.ts', 'sandbox-shape.ts', 'tool.ts'];
+  const others = ['fields.ts', 'index.ts', 'sandbox-shape.ts', 'tool.ts'];
   expect([...named, ...others].sort()).toEqual([...toolFiles].sort());
 });
 
