@@ -6,6 +6,9 @@ import { type Answer, defineTool } from './tool.ts';
 
 const DEFAULT_SECONDS = 60;
 
+/** With execution_id they would do nothing. Models copy language and sandbox_id along, and some hosts defaults. */
+const withCodeOnly = ['files', 'read_paths', 'env', 'workdir', 'timeout_seconds'] as const;
+
 const filePath = z.string().min(1).max(1_000);
 
 export const executeCode = defineTool({
@@ -73,6 +76,13 @@ Code that fails or runs out of time is an error that carries the output so far; 
     .refine((input) => input.cancel === undefined || input.execution_id !== undefined, {
       path: ['cancel'],
       error: 'goes with execution_id only',
+    })
+    .superRefine((input, context) => {
+      if (input.execution_id === undefined) return;
+      for (const field of withCodeOnly) {
+        const isGiven = input[field] !== undefined && input[field] !== DEFAULT_SECONDS;
+        if (isGiven) context.addIssue({ code: 'custom', path: [field], message: 'goes with code only' });
+      }
     }),
   hints: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true },
   async run(input, sandboxes, call) {

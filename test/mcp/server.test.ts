@@ -129,7 +129,15 @@ describe('a call that is refused', () => {
     ['execute_code', { code: '1', env: { A: 1 } }, /env.A: Invalid input: expected string, received number/],
     ['execute_code', { code: '1', execution_id: 'exec_1' }, /code: .*left out when execution_id is given/],
     ['execute_code', { code: '1', cancel: true }, /cancel: goes with execution_id only/],
-    ['execute_code', { execution_id: 'exec_1', timeout_seconds: 300 }],
+    ['execute_code', { execution_id: 'exec_1', files: [] }, /files: goes with code only/],
+    ['execute_code', { execution_id: 'exec_1', read_paths: ['a'] }, /read_paths: goes with code only/],
+    ['execute_code', { execution_id: 'exec_1', env: {} }, /env: goes with code only/],
+    ['execute_code', { execution_id: 'exec_1', workdir: '/tmp' }, /workdir: goes with code only/],
+    [
+      'execute_code',
+      { execution_id: 'exec_1', timeout_seconds: 300 },
+      /timeout_seconds: goes with code only/,
+    ],
     [
       'execute_code',
       { code: '1', sandbox_id: '../x' },
@@ -242,6 +250,11 @@ describe('a run', () => {
 
   test.each([
     [{ execution_id: 'exec_1' }, ['exec_1', false]],
+    // What models copy along from the run, and hosts fill in by themselves.
+    [
+      { execution_id: 'exec_1', sandbox_id: 'sbx_1', language: 'bash', timeout_seconds: 60 },
+      ['exec_1', false],
+    ],
     [{ execution_id: 'exec_1', cancel: true }, ['exec_1', true]],
   ] as const)('is resumed by %j', async (args, told) => {
     const asked: unknown[] = [];
