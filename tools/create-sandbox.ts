@@ -20,7 +20,9 @@ You need this only for a second sandbox or for special settings: execute_code wi
       .min(60)
       .max(86_400)
       .optional()
-      .describe('Lifetime: the sandbox deletes itself after this many seconds. Default 1800.'),
+      .describe(
+        'Lifetime: the sandbox deletes itself after this many seconds. Default: the server setting, normally 1800.',
+      ),
     internet_access: z
       .boolean()
       .optional()
