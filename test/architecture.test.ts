@@ -21,7 +21,11 @@ const layers: Record<string, Layer> = {
   'src/log.ts': { imports: [], packages: [] },
   'src/redactor.ts': { imports: [], packages: [] },
   'src/config.ts': { imports: base, packages: ['zod'] },
-  'src/mcp/': { imports: [...base, 'src/sandboxes/'], types: ['tools/'], packages: ['zod', sdk] },
+  'src/mcp/': {
+    imports: [...base, 'src/sandboxes/'],
+    types: ['tools/'],
+    packages: ['node:util', 'zod', sdk],
+  },
   'src/sandboxes/': { imports: base, types: ['src/client/'], packages: ['node:', 'zod'] },
   'src/client/': { imports: base, packages: ['node:', 'zod'] },
   'src/client/transport.ts': { imports: [...base, 'src/client/'], packages: ['node:', 'undici'] },
