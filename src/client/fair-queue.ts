@@ -2,10 +2,10 @@ import type { QueueAddOptions } from 'p-queue';
 
 type Run = () => Promise<unknown>;
 
-export type FairOptions<P extends Place = Place> = QueueAddOptions & { place?: P };
+export type FairOptions<E extends QueueEntry = QueueEntry> = QueueAddOptions & { entry?: E };
 
-/** Where something waits, and what takes it out again. One object a call, of which there may be thousands. */
-export type Place = {
+/** What waits, and where; `leave` takes it out by this object. One a call, of which there may be thousands. */
+export type QueueEntry = {
   /** Whose turn it is within one priority, round robin: a sandbox id. */
   readonly key: string;
   /** Goes before all of its priority: a repeat has waited already. */
@@ -15,12 +15,12 @@ export type Place = {
   band: number | undefined;
 };
 
-type Band<P> = { priority: number; front: P[]; byKey: Map<string, P[]> };
+type Band<E> = { priority: number; front: E[]; byKey: Map<string, E[]> };
 
 /** The order of a lane: priority first, then round robin among keys, then first come first served. */
-export class FairQueue<P extends Place = Place> {
+export class FairQueue<E extends QueueEntry = QueueEntry> {
   /** Highest priority first; few, so a scan is cheaper than a heap. */
-  #bands: Band<P>[] = [];
+  #bands: Band<E>[] = [];
   size = 0;
 
   /** The priority of what would go next, or undefined when nothing waits. */
@@ -29,19 +29,19 @@ export class FairQueue<P extends Place = Place> {
   }
 
   /** What waits, by priority, and within one key in its order. */
-  get places(): P[] {
+  get waiting(): E[] {
     return this.#bands.flatMap(waitingIn);
   }
 
-  enqueue(run: Run, { priority = 0, place }: Partial<FairOptions<P>> = {}): void {
-    if (place === undefined) throw new TypeError('what joins a lane says where');
+  enqueue(run: Run, { priority = 0, entry }: Partial<FairOptions<E>> = {}): void {
+    if (entry === undefined) throw new TypeError('what joins a lane says where');
     const band = this.#band(priority);
-    place.run = run;
-    place.band = priority;
+    entry.run = run;
+    entry.band = priority;
     this.size += 1;
-    const line = place.front ? band.front : band.byKey.get(place.key);
-    if (line === undefined) band.byKey.set(place.key, [place]);
-    else line.push(place);
+    const line = entry.front ? band.front : band.byKey.get(entry.key);
+    if (line === undefined) band.byKey.set(entry.key, [entry]);
+    else line.push(entry);
   }
 
   dequeue(): Run | undefined {
@@ -53,18 +53,18 @@ export class FairQueue<P extends Place = Place> {
     return next.run;
   }
 
-  /** Takes out what waits at a place; nothing when it has left already. */
-  leave(place: P): void {
-    const { key, front } = place;
-    const band = this.#bands.find(({ priority }) => priority === place.band);
+  /** Takes an entry out; nothing when it has left already. */
+  leave(entry: E): void {
+    const { key, front } = entry;
+    const band = this.#bands.find(({ priority }) => priority === entry.band);
     if (band === undefined) return;
     const line = front ? band.front : band.byKey.get(key);
-    line?.splice(line.indexOf(place), 1);
+    line?.splice(line.indexOf(entry), 1);
     if (!front && line?.length === 0) band.byKey.delete(key);
-    this.#left(place, band);
+    this.#left(entry, band);
   }
 
-  filter({ priority = 0 }: Readonly<Partial<FairOptions<P>>>): Run[] {
+  filter({ priority = 0 }: Readonly<Partial<FairOptions<E>>>): Run[] {
     const band = this.#bands.find((candidate) => candidate.priority === priority);
     return (band === undefined ? [] : waitingIn(band)).flatMap(({ run }) => run ?? []);
   }
@@ -74,28 +74,28 @@ export class FairQueue<P extends Place = Place> {
     throw new TypeError('a lane does not change priorities');
   }
 
-  #band(priority: number): Band<P> {
+  #band(priority: number): Band<E> {
     const found = this.#bands.find((band) => band.priority === priority);
     if (found !== undefined) return found;
-    const band: Band<P> = { priority, front: [], byKey: new Map() };
+    const band: Band<E> = { priority, front: [], byKey: new Map() };
     this.#bands.push(band);
     this.#bands.sort((a, b) => b.priority - a.priority);
     return band;
   }
 
-  #left(place: P, band: Band<P>): void {
-    place.band = undefined;
+  #left(entry: E, band: Band<E>): void {
+    entry.band = undefined;
     this.size -= 1;
     if (band.front.length === 0 && band.byKey.size === 0) this.#bands.splice(this.#bands.indexOf(band), 1);
   }
 }
 
-function waitingIn<P>({ front, byKey }: Band<P>): P[] {
+function waitingIn<E>({ front, byKey }: Band<E>): E[] {
   return [...front, ...[...byKey.values()].flat()];
 }
 
 /** A Map keeps insertion order: taking the first key and putting it back last is round robin. */
-function takeTurn<P>(band: Band<P>): P | undefined {
+function takeTurn<E>(band: Band<E>): E | undefined {
   for (const [key, line] of band.byKey) {
     band.byKey.delete(key);
     const next = line.shift();

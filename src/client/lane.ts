@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { SandboxFailure } from '../contract/failures.ts';
-import { type FairOptions, FairQueue, type Place } from './fair-queue.ts';
+import { type FairOptions, FairQueue, type QueueEntry } from './fair-queue.ts';
 import type { Governor } from './governor.ts';
 import { URGENT } from './operations.ts';
 
@@ -26,7 +26,7 @@ export type Lane = {
   close(): void;
 };
 
-type Waiting = Place & { ticket: Ticket; reject(failure: SandboxFailure): void; onAbort(): void };
+type Waiting = QueueEntry & { ticket: Ticket; reject(failure: SandboxFailure): void; onAbort(): void };
 
 type LaneOptions = {
   governor: Governor;
@@ -54,6 +54,7 @@ export function createLane({
   now = () => performance.now(),
   setTimer = realTimer,
 }: LaneOptions): Lane {
+  // p-queue makes its queue itself and shows it to nobody; the lane has to look into it, so the class hands it over.
   let line = new FairQueue<Waiting>();
   const queue = new PQueue<FairQueue<Waiting>, FairOptions<Waiting>>({
     concurrency,
@@ -83,12 +84,12 @@ export function createLane({
     const waitMs = governor.wait(false);
     const why = whatFor[governor.reason() ?? 'slots'];
     const seconds = waitMs > 0 && Number.isFinite(waitMs) ? `, ${Math.ceil(waitMs / 1000)} s left` : '';
-    for (const [ahead, { ticket }] of line.places.entries())
+    for (const [ahead, { ticket }] of line.waiting.entries())
       ticket.progress(`${why}${seconds}, ${ahead} ahead in the queue`);
   };
 
   const expire = () => {
-    for (const entry of line.places) {
+    for (const entry of line.waiting) {
       if (now() >= entry.ticket.deadlineMs) refuse(entry, refusal(governor, line.size));
     }
   };
@@ -149,7 +150,7 @@ export function createLane({
           }
         };
         queue.pause();
-        void queue.add(job, { id: '', priority: ticket.priority, place: entry });
+        void queue.add(job, { id: '', priority: ticket.priority, entry });
         pump();
       }),
     pump,
@@ -159,7 +160,7 @@ export function createLane({
     close() {
       closed = true;
       cancelWake();
-      for (const entry of line.places) refuse(entry, cancelled());
+      for (const entry of line.waiting) refuse(entry, cancelled());
     },
   };
 }

@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import type { Agent } from './agent.ts';
 import type { Clock } from './clock.ts';
 import type { ControlPlane } from './control-plane.ts';
-import type { Machine } from './control-routes.ts';
+import type { Site } from './control-routes.ts';
 import { envRoutes } from './env-routes.ts';
 import { executeRoutes } from './execute-routes.ts';
 import type { ErrorStyle } from './execution.ts';
@@ -16,7 +16,7 @@ export type AgentRoutesDeps = {
   agent: Agent;
   controlPlane: Pick<ControlPlane, 'getLive'>;
   tokens: Pick<Tokens, 'verify'>;
-  machine: Machine;
+  site: Site;
   clock: Pick<Clock, 'now'>;
   errors: ErrorStyle;
 };

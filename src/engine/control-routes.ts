@@ -25,7 +25,7 @@ const METRICS_MS = 1000;
 const timeoutRequest = z.object({ timeout_seconds: z.int('must be positive').positive('must be positive') });
 
 /** Where sandboxes are found, and what they are here. */
-export type Machine = Pick<Launcher, 'isolation' | 'languages'> & {
+export type Site = Pick<Launcher, 'isolation' | 'languages'> & {
   baseUrl: string;
   resources: { vcpu: number; memory_mb: number; disk_mb: number };
 };
@@ -33,16 +33,16 @@ export type Machine = Pick<Launcher, 'isolation' | 'languages'> & {
 type ControlRoutesDeps = {
   controlPlane: ControlPlane;
   tokens: Pick<Tokens, 'issue'>;
-  machine: Machine;
+  site: Site;
   clock: Pick<Clock, 'now'>;
 };
 
 /** The routes under `/v1/sandboxes` (hopx-api §3). */
-export function controlRoutes({ controlPlane, tokens, machine, clock }: ControlRoutesDeps): Hono<ApiEnv> {
+export function controlRoutes({ controlPlane, tokens, site, clock }: ControlRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 
   function describe(info: SandboxInfo) {
-    const host = `${machine.baseUrl}/vms/${info.id}`;
+    const host = `${site.baseUrl}/vms/${info.id}`;
     return {
       id: info.id,
       object: 'sandbox',
@@ -56,14 +56,14 @@ export function controlRoutes({ controlPlane, tokens, machine, clock }: ControlR
       preview_url: '',
       template_id: info.template.id,
       template_name: info.template.name,
-      resources: machine.resources,
+      resources: site.resources,
       internet_access: info.internetAccess,
       live_mode: true,
       timeout_seconds: info.timeoutSeconds,
       expires_at: rfc3339(info.expiresAtMs),
       created_at: rfc3339(info.createdAtMs),
-      isolation: machine.isolation,
-      languages: [...machine.languages],
+      isolation: site.isolation,
+      languages: [...site.languages],
     } satisfies SandboxReply;
   }
 

@@ -7,7 +7,7 @@ import { agentRoutes } from './agent-routes.ts';
 import { requireApiKey } from './authentication.ts';
 import type { Clock } from './clock.ts';
 import type { ControlPlane } from './control-plane.ts';
-import { controlRoutes, type Machine } from './control-routes.ts';
+import { controlRoutes, type Site } from './control-routes.ts';
 import type { ErrorStyle } from './execution.ts';
 import { injectFaults } from './fault-injection.ts';
 import type { Faults } from './faults.ts';
@@ -22,7 +22,7 @@ type HttpApiDeps = {
   controlPlane: ControlPlane;
   agent: Agent;
   tokens: Tokens;
-  machine: Machine;
+  site: Site;
   clock: Pick<Clock, 'now'>;
   errors: ErrorStyle;
   /** Without these, requests are not counted. */
@@ -71,7 +71,7 @@ export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
   api.get('/health', (c) => reply(c, { status: 'healthy' }));
   api.use('/v1/*', requireApiKey(deps.apiKey));
   api.route('/v1/sandboxes', controlRoutes(deps));
-  api.route('/v1/templates', templateRoutes(deps.machine));
+  api.route('/v1/templates', templateRoutes(deps.site));
 
   const agent = agentRoutes(deps);
   api.route('/vms/:sandboxId', agent);

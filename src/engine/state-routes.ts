@@ -16,7 +16,7 @@ const VERSION = '3.2.8';
 const CACHE_TTL_SECONDS = 0;
 
 /** What a sandbox says of itself (hopx-api §4.8); the first five without a token, as on HopX. */
-export function stateRoutes({ agent, controlPlane, tokens, machine, clock }: AgentRoutesDeps): Hono<ApiEnv> {
+export function stateRoutes({ agent, controlPlane, tokens, site, clock }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);
   const addressed = (c: Context<ApiEnv>) => controlPlane.getLive(c.req.param('sandboxId') ?? '').info;
@@ -30,7 +30,7 @@ export function stateRoutes({ agent, controlPlane, tokens, machine, clock }: Age
     background_jobs: true,
     ipython_kernel: true,
     system_metrics: true,
-    languages: machine.languages,
+    languages: site.languages,
   };
 
   routes.get('/', (c) => {
@@ -74,7 +74,7 @@ export function stateRoutes({ agent, controlPlane, tokens, machine, clock }: Age
 
   routes.get('/system', (c) => {
     addressed(c);
-    const { memory_mb: memoryMb, disk_mb: diskMb } = machine.resources;
+    const { memory_mb: memoryMb, disk_mb: diskMb } = site.resources;
     return reply(c, {
       os: {
         name: 'linux',
@@ -85,7 +85,7 @@ export function stateRoutes({ agent, controlPlane, tokens, machine, clock }: Age
         timezone: 'UTC',
       },
       hardware: {
-        cpu_cores: machine.resources.vcpu,
+        cpu_cores: site.resources.vcpu,
         cpu_model: cpus()[0]?.model ?? '',
         memory_mb: Math.min(memoryMb, Math.floor(totalmem() / 1024 / 1024)),
         disk_mb: diskMb,

@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { SandboxFailure } from '../contract/failures.ts';
-import type { Machine } from './control-routes.ts';
+import type { Site } from './control-routes.ts';
 import { type ApiEnv, reply } from './http-reply.ts';
 import { check, readBody } from './request-body.ts';
 import { findTemplate, type Template, templates } from './templates.ts';
@@ -16,7 +16,7 @@ const LANGUAGE = 'python';
 const MADE_AT = '2025-01-01T00:00:00Z';
 
 /** The routes under `/v1/templates` (hopx-api §3.5): two templates to use, none to build. */
-export function templateRoutes({ resources }: Pick<Machine, 'resources'>): Hono<ApiEnv> {
+export function templateRoutes({ resources }: Pick<Site, 'resources'>): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 
   const size = {

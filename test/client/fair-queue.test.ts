@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FairQueue, type Place } from '../../src/client/fair-queue.ts';
+import { FairQueue, type QueueEntry } from '../../src/client/fair-queue.ts';
 
 type Item = { id: string; priority?: number; key?: string; front?: boolean };
 
@@ -7,15 +7,15 @@ type Item = { id: string; priority?: number; key?: string; front?: boolean };
 function order(items: readonly Item[], remove: readonly string[] = []): string[] {
   const queue = new FairQueue();
   const ran: string[] = [];
-  const places = new Map<string, Place>();
+  const entries = new Map<string, QueueEntry>();
   for (const { id, priority = 0, key = '', front = false } of items) {
-    const place: Place = { key, front, run: undefined, band: undefined };
-    places.set(id, place);
-    queue.enqueue(async () => ran.push(id), { priority, place });
+    const entry: QueueEntry = { key, front, run: undefined, band: undefined };
+    entries.set(id, entry);
+    queue.enqueue(async () => ran.push(id), { priority, entry });
   }
   // Leaving twice is leaving once.
-  const elsewhere: Place = { key: '', front: false, run: undefined, band: undefined };
-  for (const id of [...remove, ...remove]) queue.leave(places.get(id) ?? elsewhere);
+  const elsewhere: QueueEntry = { key: '', front: false, run: undefined, band: undefined };
+  for (const id of [...remove, ...remove]) queue.leave(entries.get(id) ?? elsewhere);
   const size = queue.size;
   for (let run = queue.dequeue(); run !== undefined; run = queue.dequeue()) void run();
   expect(ran).toHaveLength(size);
