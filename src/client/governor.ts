@@ -167,15 +167,17 @@ export function createGovernor({
     blockedFor = why;
   };
 
+  const wait = (urgent: boolean): number => {
+    const at = now();
+    if (at < blockedUntil) return blockedUntil - at;
+    const rampMs = waitForRamp(at);
+    if (rampMs > 0) return rampMs;
+    if (limit === Infinity) return 0;
+    return seen === undefined ? waitForLog(at, reserve(urgent)) : waitForHeaders(at, reserve(urgent), seen);
+  };
+
   return {
-    wait(urgent) {
-      const at = now();
-      if (at < blockedUntil) return blockedUntil - at;
-      const rampMs = waitForRamp(at);
-      if (rampMs > 0) return rampMs;
-      if (limit === Infinity) return 0;
-      return seen === undefined ? waitForLog(at, reserve(urgent)) : waitForHeaders(at, reserve(urgent), seen);
-    },
+    wait,
     etaMs(ahead) {
       const at = now();
       forget(at);
@@ -196,7 +198,7 @@ export function createGovernor({
     reason() {
       const at = now();
       if (at < blockedUntil) return blockedFor === 'fault' ? 'unavailable' : 'rate limited';
-      return waitForRamp(at) === 0 && this.wait(false) > 0 ? 'rate limited' : undefined;
+      return waitForRamp(at) === 0 && wait(false) > 0 ? 'rate limited' : undefined;
     },
     onSend(sentMs) {
       inFlight.push(sentMs);
