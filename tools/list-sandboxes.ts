@@ -17,7 +17,8 @@ Use it to find a sandbox_id again or to choose what to delete when the limit is 
     const all = await sandboxes.list(call);
     const shown = all.slice(0, MAX_LISTED);
     const more = all.length > shown.length ? `\n… and ${all.length - shown.length} more.` : '';
-    const text = all.length === 0 ? 'There are no sandboxes.' : `${all.length} sandboxes:\n`;
+    const counted = all.length === 1 ? '1 sandbox' : `${all.length} sandboxes`;
+    const text = all.length === 0 ? 'There are no sandboxes.' : `${counted}:\n`;
     return {
       payload: { sandboxes: shown },
       text: text + shown.map((sandbox) => `- ${describeSandbox(sandbox)}`).join('\n') + more,

@@ -63,6 +63,22 @@ describe('every tool', () => {
     expect(result.content).toEqual([{ type: 'text', text: expect.stringContaining('sbx_1') }]);
   });
 
+  test.each([
+    ['none', [], 'There are no sandboxes.'],
+    ['one', [sandbox], '1 sandbox:\n- sbx_1: '],
+    [
+      'of unknown age',
+      [{ ...sandbox, created_at: null }],
+      '1 sandbox:\n- sbx_1: running; template code-interpreter; languages python, bash; workdir /workspace; internet off; created at an unknown time; expires never; ',
+    ],
+    ['two', [sandbox, sandbox], '2 sandboxes:\n- sbx_1: '],
+  ] as const)('list_sandboxes counts in words: %s', async (_says, all, begins) => {
+    const list = async () => [...all];
+    const { content } = await withServer({ sandboxes: { list } }, ({ call }) => call('list_sandboxes'));
+    const [{ text }] = z.tuple([z.object({ text: z.string() })]).parse(content);
+    expect(text.slice(0, begins.length)).toBe(begins);
+  });
+
   test.each(going)('%s answers with a failure that the client takes', async (tool, args) => {
     const failure = new SandboxFailure('SERVICE_UNAVAILABLE', { retryAfterSeconds: 3 });
     const result = await withServer({ sandboxes: failing(failure) }, ({ call }) => call(tool, args));
