@@ -88,7 +88,8 @@ Code that fails or runs out of time is an error that carries the output so far; 
   async run(input, sandboxes, call) {
     const { code, execution_id: executionId } = input;
     if (executionId !== undefined) {
-      return answerOf(await sandboxes.resume(executionId, input.cancel ?? false, call));
+      const verb = input.cancel ? sandboxes.cancel : sandboxes.wait;
+      return answerOf(await verb(executionId, call));
     }
     const executed = await sandboxes.execute(
       {

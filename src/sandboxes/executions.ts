@@ -45,7 +45,10 @@ export type Place = { sandboxId: string; sandbox?: Sandbox };
 export type Executions = {
   /** Starts a run and answers with its end, or with `running` when the call's time is up first. */
   start(input: ExecuteInput, place: Place, call: Call): Promise<Executed>;
-  resume(executionId: string, cancel: boolean, call: Call): Promise<Executed>;
+  /** Waits on for a run that was still going; throws `INVALID_ARGUMENTS` for an id that is not known. */
+  wait(executionId: string, call: Call): Promise<Executed>;
+  /** Stops a run and answers with its end, as `wait` does. */
+  cancel(executionId: string, call: Call): Promise<Executed>;
   cancelAll(): void;
 };
 
@@ -179,8 +182,9 @@ export function createExecutions({
       );
       return answer(executionId, call);
     },
-    async resume(executionId, cancel, call) {
-      if (cancel) runs.cancel(executionId);
+    wait: answer,
+    async cancel(executionId, call) {
+      runs.cancel(executionId);
       return answer(executionId, call);
     },
     cancelAll: runs.cancelAll,

@@ -19,8 +19,10 @@ export type Sandboxes = {
   create(input: CreateInput, call: Call): Promise<Sandbox>;
   /** Runs code at most once; without a sandbox id in this session's default sandbox, made on first use. */
   execute(input: ExecuteInput, call: Call): Promise<Executed>;
-  /** Waits on for a run that was still going, or stops it. */
-  resume(executionId: string, cancel: boolean, call: Call): Promise<Executed>;
+  /** Waits on for a run that was still going. */
+  wait(executionId: string, call: Call): Promise<Executed>;
+  /** Stops a run that was still going. */
+  cancel(executionId: string, call: Call): Promise<Executed>;
   delete(sandboxId: string, call: Call): Promise<Deletion>;
   list(call: Call): Promise<Sandbox[]>;
   /** Stops every run and deletes every sandbox of this session, within a few seconds. */
@@ -164,7 +166,8 @@ export function createSandboxes({
         return executions.start(input, { sandboxId: fresh.sandbox_id, sandbox: fresh }, call);
       }
     },
-    resume: executions.resume,
+    wait: executions.wait,
+    cancel: executions.cancel,
     delete: deleteOne,
     async list(call) {
       return (await (await client()).listSandboxes(call)).map(describe);

@@ -265,21 +265,24 @@ describe('a run', () => {
   });
 
   test.each([
-    [{ execution_id: 'exec_1' }, ['exec_1', false]],
+    ['waited for', { execution_id: 'exec_1' }, [['wait', 'exec_1']]],
     // What models copy along from the run, and hosts fill in by themselves.
     [
-      { execution_id: 'exec_1', sandbox_id: 'sbx_1', language: 'bash', timeout_seconds: 60 },
-      ['exec_1', false],
+      'waited for',
+      { execution_id: 'exec_1', sandbox_id: 'sbx_1', language: 'bash', timeout_seconds: 60, cancel: false },
+      [['wait', 'exec_1']],
     ],
-    [{ execution_id: 'exec_1', cancel: true }, ['exec_1', true]],
-  ] as const)('is resumed by %j', async (args, told) => {
+    ['stopped', { execution_id: 'exec_1', cancel: true }, [['cancel', 'exec_1']]],
+  ] as const)('is %s by %j', async (_says, args, told) => {
     const asked: unknown[] = [];
-    const resume: Sandboxes['resume'] = async (...given) => {
-      asked.push(given.slice(0, 2));
+    const verb = (name: string) => async (executionId: string) => {
+      asked.push([name, executionId]);
       return { execution, images: [] };
     };
-    await withServer({ sandboxes: { resume } }, ({ call }) => call('execute_code', args));
-    expect(asked).toEqual([told]);
+    await withServer({ sandboxes: { wait: verb('wait'), cancel: verb('cancel') } }, ({ call }) =>
+      call('execute_code', args),
+    );
+    expect(asked).toEqual(told);
   });
 });
 

@@ -120,11 +120,11 @@ describe('a run', () => {
     const { sandboxes, end, ran } = lasting();
     const { execution } = await sandboxes.execute(code, atOnce());
     expect(execution).toMatchObject({ status: 'running', exit_code: null, sandbox_id: 's1' });
-    expect(await sandboxes.resume(execution.execution_id, false, atOnce())).toMatchObject({
+    expect(await sandboxes.wait(execution.execution_id, atOnce())).toMatchObject({
       execution: { status: 'running', execution_id: execution.execution_id },
     });
     end();
-    expect(await sandboxes.resume(execution.execution_id, false, newCall())).toMatchObject({
+    expect(await sandboxes.wait(execution.execution_id, newCall())).toMatchObject({
       execution: { status: 'completed', stdout: 'out', execution_id: execution.execution_id },
       sandbox: { sandbox_id: 's1' },
     });
@@ -134,7 +134,7 @@ describe('a run', () => {
   test('can be stopped by its id', async () => {
     const { sandboxes } = lasting();
     const { execution } = await sandboxes.execute(code, atOnce());
-    const stopped = await sandboxes.resume(execution.execution_id, true, newCall());
+    const stopped = await sandboxes.cancel(execution.execution_id, newCall());
     expect(stopped).toMatchObject({ execution: { status: 'cancelled', ended_by: 'cancel' } });
     expect(stopped).not.toHaveProperty('failure');
   });
@@ -151,15 +151,15 @@ describe('a run', () => {
     const { sandboxes, deleted } = lasting();
     const { execution } = await sandboxes.execute(code, atOnce());
     await sandboxes.close();
-    expect(await sandboxes.resume(execution.execution_id, false, newCall())).toMatchObject({
+    expect(await sandboxes.wait(execution.execution_id, newCall())).toMatchObject({
       execution: { status: 'cancelled' },
     });
     expect(deleted).toEqual(['s1']);
   });
 
-  test.each([false, true])('that is not known is refused, cancel %j', async (cancel) => {
+  test.each(['wait', 'cancel'] as const)('that is not known is refused: %s', async (verb) => {
     const { sandboxes } = scriptedSandboxes();
-    expect(await settled(sandboxes.resume('exec_0', cancel, newCall()))).toMatchObject({
+    expect(await settled(sandboxes[verb]('exec_0', newCall()))).toMatchObject({
       code: 'INVALID_ARGUMENTS',
       message: expect.stringContaining('execution_id "exec_0"'),
     });

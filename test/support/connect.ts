@@ -27,7 +27,8 @@ export function scriptedSandboxes(script: Partial<Sandboxes> = {}): Sandboxes {
   return {
     create: unscripted('create'),
     execute: unscripted('execute'),
-    resume: unscripted('resume'),
+    wait: unscripted('wait'),
+    cancel: unscripted('cancel'),
     delete: unscripted('delete'),
     list: unscripted('list'),
     close: unscripted('close'),
