@@ -24,7 +24,9 @@ const usage = `hopx-sandbox-mcp ${manifest.version}: ${manifest.description}
   --help, --version
 `;
 
+/** Hosts start the command only to look at it, too; by then it is clear that this one stays. */
 const REAP_AFTER_MS = 2_000;
+/** Time for many leftovers, and to wait out a rate limit's minute once. */
 const REAP_CALL_MS = 60_000;
 
 type Upstream = { connect(): Promise<HopxClient>; close(): Promise<void> };
@@ -82,7 +84,6 @@ function openUpstream(config: Config, secrets: Redactor, log: Log): Upstream {
     return client;
   };
 
-  // Hosts start the command only to look at it, too; by then it is clear that this one stays.
   const reaping = setTimeout(async () => {
     if (ledger?.hasLeftovers() !== true) return;
     await ledger

@@ -30,6 +30,7 @@ type GovernorOptions = {
 
 /** Faults in a row after which more requests are more harm than hope. */
 const FAULTS_TO_OPEN = 8;
+/** The pause doubles from the first to the second, so that an outage's end is met within 8 s. */
 const BREAKER_BASE_MS = 500;
 const BREAKER_CAP_MS = 8_000;
 /** Before the first answer, and while a breaker probes, so many requests may be in flight. */

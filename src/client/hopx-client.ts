@@ -50,13 +50,15 @@ type HopxClientOptions = {
   sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 };
 
-/** What the client does for itself, such as renewing a token, may take so long. */
+/** What the client does for itself, such as renewing a token: a try, and another after a fault. */
 const OWN_CALL_MS = 20_000;
-/** Leaving is not held up longer than this by creates that do not answer. */
+/** Leaving is not held up longer than this by creates that do not answer; the server has 9 s for all of its end. */
 const SETTLE_MS = 6_000;
+/** The most that every version of the API gives in one page. */
 const PAGE_SIZE = 100;
 /** More sandboxes than any documented quota; a server that pages for ever must not hold a call. */
 const MAX_PAGES = 20;
+
 /** The queued client: every operation through its lane, at most once where it runs code. */
 export function createHopxClient({
   baseUrl,

@@ -39,6 +39,7 @@ type LaneOptions = {
 
 /** The queue is bounded by count: with bodies of 16 KiB a full lane is 16 MiB. */
 const MAX_QUEUED = 1_000;
+/** Often enough to be seen to move, and no flood of notifications. */
 const PROGRESS_MS = 500;
 
 function realTimer(run: () => void, delayMs: number): () => void {

@@ -20,8 +20,10 @@ type RepeatsOptions = {
  * cannot be reached at all is more likely misspelt than ill.
  */
 const MAX_TRIES = { fault: 20, not_sent: 5 };
+/** Doubled from the first to the second; with longer waits a call's budget would hold too few tries. */
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_CAP_MS = 8_000;
+/** What must not be done twice is left to the caller at the third refusal that names no wait. */
 const MAX_UNHINTED_REFUSALS = 2;
 
 /** How long a refusal counts that names no wait: 1 s, 2 s, 4 s … */

@@ -9,7 +9,9 @@ export type RetryBudget = {
 const FLOOR = 10;
 /** Twice Finagle's figure: with it 400 calls at 70 % refusals are through well inside two minutes. */
 const PER_SECOND = 20;
+/** Repeats beyond those of time stay below half of what succeeds. */
 const PER_SUCCESS = 0.5;
+/** A long good time does not pay for a storm. */
 const CAP = 100;
 
 /**

@@ -47,6 +47,7 @@ type TransportOptions = {
 
 /** A run's output comes whole in one body; what is larger than this belongs in a file. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
+/** Room for two lost packets, which TCP sends again after 1 s and 3 s. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Below the usual 5 s of servers, so that it is mostly we who close an idle connection. */
 const KEEP_ALIVE_MS = 4_000;
