@@ -10,6 +10,7 @@ const SHAPES = [
   /eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/g,
 ];
 
+/** A redactor that knows `secrets` for good, and what is added until newer ones crowd it out. */
 export function createRedactor(secrets: readonly string[] = []): Redactor {
   const isLong = (secret: string) => secret.length >= MIN_SECRET_LENGTH;
   const lasting = secrets.filter(isLong);

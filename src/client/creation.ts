@@ -34,7 +34,7 @@ type CreationOptions = {
   deletions: ReadonlySet<Promise<unknown>>;
 };
 
-/** States in which a new sandbox will never run (hopx-api §3.1). */
+/** States in which a new sandbox will never run; HopX's own tests meet them after a 201. */
 const STILLBORN = new Set(['error', 'failed']);
 
 /** Creating on the wire: exactly one usable sandbox, or none. */

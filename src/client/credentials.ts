@@ -31,6 +31,7 @@ type CredentialsOptions = {
 /** A run may take longer than this to be sent after its token was looked at, but rarely. */
 const RENEW_BEFORE_MS = 60_000;
 
+/** Hosts and tokens of the sandboxes that the client has met. */
 export function createCredentials({
   controlPlane,
   renew,

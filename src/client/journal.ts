@@ -1,4 +1,4 @@
-/** What identifies a create of ours in a list of sandboxes (resilience: only these values come back). */
+/** What identifies a create of ours in a list of sandboxes: of what a create says, only this comes back. */
 export type Fingerprint = {
   /** The lifetime that was asked for, made unusual. */
   timeoutSeconds: number;
@@ -18,4 +18,5 @@ export type Journal = {
   deleted(sandboxId: string): void;
 };
 
+/** Leaves no trace. */
 export const noJournal: Journal = { intended() {}, created() {}, dropped() {}, deleted() {} };

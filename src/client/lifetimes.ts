@@ -1,4 +1,4 @@
-/** Unusual lifetimes: `timeout_seconds` is the one value of a create that the API gives back (resilience §2.2). */
+/** Unusual lifetimes: `timeout_seconds` is the one value of a create that the API gives back in its lists. */
 export type Lifetimes = {
   /** At least `seconds`, a little longer, and like no other that is taken. */
   take(seconds: number): number;
@@ -11,6 +11,7 @@ const MAX_EXTRA_SECONDS = 299;
 const EXTRA_SHARE = 0.05;
 const MIN_EXTRA_SECONDS = 24;
 
+/** Lifetimes in use, so that no two creates have the same. */
 export function createLifetimes(random: () => number = Math.random): Lifetimes {
   const taken = new Set<number>();
   return {

@@ -20,6 +20,7 @@ export type Operation = {
 /** From this priority an operation frees something that others wait for, so a lane keeps a reserve for it. */
 export const URGENT = 20;
 
+/** Every request that the client makes, with all that depends on which one it is. */
 export const operations = {
   refreshToken: {
     method: 'POST',

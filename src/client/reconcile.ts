@@ -60,6 +60,7 @@ const SWEEP_AFTER_MS = 60_000;
 /** Clocks that agree to the second may disagree about which second it is. */
 const TOLERANCE_MS = 5_000;
 
+/** Creates over an API that has no idempotency keys: every create can be told apart in the list of sandboxes. */
 export function createReconciler({
   api,
   owner,

@@ -5,7 +5,7 @@ import { failureNamed, failures } from '../contract/failures.ts';
 import { outputEvent } from '../contract/hopx.ts';
 import type { Broken, Reply, WireRequest } from './transport.ts';
 
-/** Frames of `/execute/stream` (DOC, hopx-api §4.9). */
+/** Frames of `/execute/stream` as HopX's docs and SDKs have them. */
 const resultFrame = z.looseObject({
   type: z.literal('result'),
   exit_code: z.number(),

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { SandboxFailure } from '../contract/failures.ts';
 import { isLoopback } from '../contract/loopback.ts';
 
-/** Where the agents of HopX's own sandboxes live (hopx-api §2). */
+/** Where the agents of HopX's own sandboxes live: `https://7777-<id>.<region>.vms.hopx.dev`. */
 const HOPX_AGENT_DOMAIN = 'vms.hopx.dev';
 
 /**

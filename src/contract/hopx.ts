@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { languages } from './results.ts';
 
-/** What HopX applies to every sandbox unless told otherwise (hopx-api: DOC execute, data model). */
+/** What HopX applies to every sandbox unless told otherwise (HopX docs, Execute code). */
 export const WORKDIR = '/workspace';
 
-/** The longest `timeout` that one `/execute` request may ask for, in seconds (DOC). */
+/** The longest `timeout` that one `/execute` request may ask for, in seconds (HopX docs, Execute code). */
 export const MAX_EXECUTE_SECONDS = 300;
 
 /** Requests that HopX allows in a minute (docs, Rate limits): to the control plane, to one sandbox's agent, and creations. */
@@ -12,7 +12,7 @@ export const HOPX_RATES_PER_MINUTE = { control: 100, agent: 300, create: 20 } as
 
 const timestamp = z.string();
 
-/** `POST /v1/sandboxes` (DOC, OAS); one of the two template selectors is required. */
+/** `POST /v1/sandboxes` (HopX OpenAPI); one of the two template selectors is required. */
 export const createRequest = z.object({
   template_id: z.union([z.string(), z.number()]).transform(String).optional(),
   template_name: z.string().optional(),
@@ -23,7 +23,7 @@ export const createRequest = z.object({
 });
 export type CreateRequest = z.input<typeof createRequest>;
 
-/** The sandbox object (OAS, DOC). `isolation` and `languages` are the embedded engine's own additions. */
+/** The sandbox object (HopX OpenAPI). `isolation` and `languages` are the embedded engine's own additions. */
 export const sandboxReply = z.looseObject({
   id: z.string().min(1),
   status: z.string(),
@@ -44,7 +44,7 @@ export const sandboxReply = z.looseObject({
 });
 export type SandboxReply = z.output<typeof sandboxReply>;
 
-/** `GET /v1/sandboxes` (DOC); `data` may be null and may hold nulls (SDK changelogs), but it is there. */
+/** `GET /v1/sandboxes`; `data` may be null and may hold nulls (the SDKs' changelogs), but it is there. */
 export const listReply = z.looseObject({
   data: z
     .array(z.unknown())
@@ -54,7 +54,7 @@ export const listReply = z.looseObject({
   next_cursor: z.string().nullish(),
 });
 
-/** `POST /v1/sandboxes/{id}/token/refresh` (DOC). */
+/** `POST /v1/sandboxes/{id}/token/refresh`. */
 export const tokenReply = z.looseObject({
   auth_token: z.string().min(1),
   token_expires_at: timestamp.nullish(),
@@ -73,8 +73,8 @@ export const executeRequest = z.object({
 export type ExecuteRequest = z.input<typeof executeRequest>;
 
 /**
- * The reply to `/execute` (OAS `main.ExecuteResponse`). It comes with 200, and for failing code also with
- * 500 or 408 (DOC). From `ended_by` on the fields are the embedded engine's own additions.
+ * The reply to `/execute` (HopX OpenAPI `main.ExecuteResponse`). It comes with 200, and for failing code also with
+ * 500 or 408 (HopX docs, Error handling). From `ended_by` on the fields are the embedded engine's own additions.
  */
 export const executeReply = z
   .looseObject({
@@ -175,7 +175,7 @@ export function parseErrorBody(body: unknown): ErrorBody {
   };
 }
 
-/** Whether a body is the result of a run, whatever its status says (hopx-api §4.1, §7.1). */
+/** Whether a body is the result of a run, whatever its status says: HopX's docs have failing code answered with 500. */
 export function isResultBody(body: unknown): boolean {
   if (typeof body !== 'object' || body === null) return false;
   const hasOutput =

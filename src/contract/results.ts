@@ -1,3 +1,4 @@
+/** What code can be written in. */
 export const languages = ['python', 'javascript', 'bash', 'go'] as const;
 export type Language = (typeof languages)[number];
 

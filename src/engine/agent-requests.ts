@@ -3,10 +3,10 @@ import { executeRequest, WORKDIR } from '../contract/hopx.ts';
 
 const variables = z.record(z.string(), z.string());
 
-/** `POST /execute/background` (OAS `main.BackgroundExecuteRequest`; the JS SDK sends `workdir` as well). */
+/** `POST /execute/background` (HopX OpenAPI `main.BackgroundExecuteRequest`; the JS SDK sends `workdir` as well). */
 export const backgroundRequest = executeRequest.extend({ name: z.string().max(200).optional() });
 
-/** `POST /execute/async` (DOC). */
+/** `POST /execute/async`, which is in HopX's docs and SDKs only. */
 export const asyncRequest = backgroundRequest.extend({
   callback_url: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }),
   callback_headers: variables.optional(),
@@ -24,11 +24,13 @@ export const commandRequest = z.object({
   name: z.string().max(200).optional(),
 });
 
-/** The documented forms of a kill that name the process in the body or the query (hopx-api §4.4). */
+/** The documented forms of a kill that name the process in the body or the query. */
 export const killRequest = z.object({ process_id: z.string().optional() });
 
+/** What names one file. */
 export const pathQuery = z.object({ path: z.string().min(1) });
 
+/** What names a folder. */
 export const listQuery = z.object({ path: z.string().min(1).default(WORKDIR) });
 
 /** The first frame of `/execute/stream`. */
@@ -44,4 +46,5 @@ export const terminalFrame = z.discriminatedUnion('type', [
   }),
 ]);
 
+/** The first frame of `/files/watch`. */
 export const watchFrame = z.object({ action: z.literal('watch'), path: z.string().min(1) });

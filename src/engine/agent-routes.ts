@@ -21,7 +21,7 @@ export type AgentRoutesDeps = {
   errors: ErrorStyle;
 };
 
-/** The routes of a sandbox's own host (hopx-api §4). */
+/** The routes of a sandbox's own host: what HopX's VM agent answers. */
 export function agentRoutes(deps: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   for (const group of [stateRoutes, executeRoutes, processRoutes, envRoutes, fileRoutes]) {

@@ -50,7 +50,7 @@ type AgentDeps = {
   log: Log;
 };
 
-/** Default and maximum of `timeout` in seconds (hopx-api §4.1, §4.2, §4.5); a day for what nobody waits for. */
+/** Default and maximum of `timeout` in seconds, as HopX's docs have them; a day for what nobody waits for. */
 const seconds = {
   execute: { default: 60, max: MAX_EXECUTE_SECONDS },
   command: { default: 30, max: MAX_EXECUTE_SECONDS },

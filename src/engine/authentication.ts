@@ -4,7 +4,7 @@ import { isSameKey } from './api-key.ts';
 import type { ApiEnv } from './http-reply.ts';
 import type { Tokens } from './tokens.ts';
 
-/** Lets through who has the key, in either of the two headers that HopX takes (hopx-api §1). */
+/** Lets through who has the key, in either of the two headers that HopX takes. */
 export function requireApiKey(apiKey: string): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
     const given = c.req.header('x-api-key') ?? bearer(c.req.header('authorization')) ?? inQuery(c);
@@ -35,7 +35,7 @@ export async function verifiedSandbox(
   throw new SandboxFailure('INVALID_TOKEN', { message: 'The token is for another sandbox' });
 }
 
-/** Browsers cannot give an EventSource a header, so streams of metrics take the key in the query (DOC). */
+/** Browsers cannot give an EventSource a header, so streams of metrics take the key in the query, as on HopX. */
 function inQuery(c: Context<ApiEnv>): string | undefined {
   return c.req.path.endsWith('/metrics/stream') ? c.req.query('token') : undefined;
 }

@@ -19,7 +19,7 @@ export async function sendCallback(
 ): Promise<void> {
   const body = JSON.stringify(payload);
   const timestamp = String(Math.floor(now() / 1000));
-  // The timestamp and the raw body one after the other (DOC, in a comment).
+  // The timestamp and the raw body one after the other, as a comment in HopX's docs has it.
   const signature = createHmac('sha256', secret ?? '')
     .update(timestamp + body)
     .digest('hex');

@@ -11,7 +11,7 @@ import { rfc3339, type SandboxInfo } from './sandbox-record.ts';
 import type { Change } from './state-changes.ts';
 import type { Tokens } from './tokens.ts';
 
-/** `GET /v1/sandboxes`: default and maximum of `limit` as documented (hopx-api §3.3). */
+/** `GET /v1/sandboxes`: default and maximum of `limit` as HopX's docs have them. */
 const listQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1000).default(100),
   cursor: z.coerce.number().int().nonnegative().default(0),
@@ -37,7 +37,7 @@ type ControlRoutesDeps = {
   clock: Pick<Clock, 'now'>;
 };
 
-/** The routes under `/v1/sandboxes` (hopx-api §3). */
+/** The routes under `/v1/sandboxes`. */
 export function controlRoutes({ controlPlane, tokens, site, clock }: ControlRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 

@@ -6,7 +6,7 @@ import { type ApiEnv, reply } from './http-reply.ts';
 import { readBody } from './request-body.ts';
 import { rfc3339 } from './sandbox-record.ts';
 
-/** The environment variables of a sandbox (hopx-api §4.7). */
+/** The environment variables of a sandbox: `/env`. */
 export function envRoutes({ agent, tokens, clock }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);

@@ -11,7 +11,7 @@ import type { RunOptions } from './sandbox/local-sandbox.ts';
 
 const NDJSON = 'application/x-ndjson';
 
-/** Code and commands that the caller waits for (hopx-api §4.1, §4.5). */
+/** Code and commands that the caller waits for: `/execute` and `/commands/run`. */
 export function executeRoutes({ agent, tokens, clock, errors }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);

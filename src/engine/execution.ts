@@ -5,10 +5,10 @@ import { invalidRequest } from './engine-failure.ts';
 import { checkedEnv } from './env-vars.ts';
 import type { RunRequest, RunResult } from './sandbox/local-sandbox.ts';
 
-/** The shortest that HopX's agent accepts (hopx-api §4.1). */
+/** The shortest that HopX's agent accepts, by the models of the Python SDK. */
 const MIN_SECONDS = 1;
 
-/** Names that HopX's agent takes for a language (hopx-api §4.1). */
+/** Names that HopX's agent takes for a language, by the models of the Python SDK. */
 const languageNames: ReadonlyMap<string, Language> = new Map([
   ['python', 'python'],
   ['python3', 'python'],
@@ -88,7 +88,7 @@ export function toExecuteReply(run: RunRequest, result: RunResult, nowMs: number
   };
 }
 
-/** How a failing run is told: `live` as HopX's service does, `documented` as its error page says (hopx-api §4.1). */
+/** How a failing run is told: `live` as HopX's service does, `documented` as its docs do (Error handling). */
 export type ErrorStyle = 'live' | 'documented';
 
 /** The status for a run's reply, and what the body says beside the result. */

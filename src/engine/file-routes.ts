@@ -9,7 +9,7 @@ import { check, readBody } from './request-body.ts';
 import { rfc3339 } from './sandbox-record.ts';
 import { receiveUpload } from './upload.ts';
 
-/** The files of a sandbox (hopx-api §4.6). */
+/** The files of a sandbox: `/files`. */
 export function fileRoutes({ agent, tokens, clock }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);

@@ -12,7 +12,7 @@ export type Frames = {
   end(): Promise<void>;
 };
 
-/** The JS SDK keeps one frame a turn of its event loop and loses the rest (hopx-api §8.1). */
+/** The JS SDK keeps one frame a turn of its event loop and loses the rest (@hopx-ai/sdk 0.5.1). */
 const APART_MS = 5;
 
 /** From so many waiting frames on, text of one kind goes together: a reader must not fall behind for long. */

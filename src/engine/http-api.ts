@@ -75,7 +75,7 @@ export function createHttpApi(deps: HttpApiDeps): Hono<ApiEnv> {
 
   const agent = agentRoutes(deps);
   api.route('/vms/:sandboxId', agent);
-  // The SDKs' WebSockets leave out a path in `public_host` (hopx-api §11): there the token alone says which sandbox.
+  // The SDKs' WebSockets leave out a path in `public_host`: there the token alone says which sandbox.
   api.route('/', agent);
   return api;
 }
@@ -92,7 +92,7 @@ function noteMetrics(
   controlPlane.find(sandboxId)?.metrics.note(route, elapsedMs, c.res.status >= 400);
 }
 
-/** HopX's form (hopx-api §4). */
+/** HopX's form: `req_<unix time>_<16 hex digits>`. */
 function newRequestId(nowMs: number): string {
   return `req_${Math.floor(nowMs / 1000)}_${randomUUID().replaceAll('-', '').slice(0, 16)}`;
 }

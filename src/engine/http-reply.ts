@@ -21,7 +21,7 @@ export function reply(
   return c.json({ ...body, request_id: c.get('requestId') }, status);
 }
 
-/** HopX's flat error body; `message` repeats the text for the JS SDK, which reads only that (hopx-api §7.1). */
+/** HopX's flat error body; `message` repeats the text for the JS SDK, which reads only that. */
 export function errorReply(
   c: Context<ApiEnv>,
   { status, code, text }: { status: FailureStatus; code: string; text: string },

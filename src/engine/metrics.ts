@@ -1,4 +1,4 @@
-/** What one sandbox's agent did, as HopX's `/metrics` tell it (hopx-api §4.8). */
+/** What one sandbox's agent did, as HopX's `/metrics` tell it. */
 export type Metrics = {
   note(route: string, elapsedMs: number, isError: boolean): void;
   /** Counts an execution; the answer says that it ended. */
@@ -11,6 +11,7 @@ const MAX_DURATIONS = 200;
 
 type Route = { count: number; durations: number[] };
 
+/** Counts from nothing, since `startedAtMs`. */
 export function createMetrics(startedAtMs: number): Metrics {
   const routes = new Map<string, Route>();
   let errors = 0;

@@ -8,7 +8,7 @@ import type { Process } from './processes.ts';
 import { readBody } from './request-body.ts';
 import { rfc3339 } from './sandbox-record.ts';
 
-/** Code and commands that nobody waits for, and what runs in the sandbox (hopx-api §4.2 to §4.5). */
+/** Code and commands that nobody waits for, and what runs in the sandbox. */
 export function processRoutes({ agent, tokens, clock }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);

@@ -35,7 +35,7 @@ export type LiveSandbox = {
   changing: Promise<unknown>;
 };
 
-/** HopX's form: ten digits of unix time, then eight lowercase alphanumerics (hopx-api §2). */
+/** HopX's form: ten digits of unix time, then eight lowercase alphanumerics. */
 export function newSandboxId(nowMs: number): string {
   const suffix = Array.from({ length: 8 }, () => randomInt(36).toString(36)).join('');
   return `${Math.floor(nowMs / 1000)}${suffix}`;

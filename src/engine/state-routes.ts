@@ -9,13 +9,13 @@ import { rfc3339 } from './sandbox-record.ts';
 
 const AGENT = 'hopx-sandbox-mcp';
 
-/** The version of HopX's agent whose routes these are (OAS). */
+/** The version of HopX's agent whose routes these are (HopX OpenAPI, agent). */
 const VERSION = '3.2.8';
 
 /** So long identical code may be answered from a cache on HopX; here nothing is cached. */
 const CACHE_TTL_SECONDS = 0;
 
-/** What a sandbox says of itself (hopx-api §4.8); the first five without a token, as on HopX. */
+/** What a sandbox says of itself; the first five without a token, as on HopX. */
 export function stateRoutes({ agent, controlPlane, tokens, site, clock }: AgentRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const withToken = requireToken(tokens);

@@ -15,7 +15,7 @@ const LANGUAGE = 'python';
 /** When this engine's templates were made: with the engine. */
 const MADE_AT = '2025-01-01T00:00:00Z';
 
-/** The routes under `/v1/templates` (hopx-api §3.5): two templates to use, none to build. */
+/** The routes under `/v1/templates`: two templates to use, none to build. */
 export function templateRoutes({ resources }: Pick<Site, 'resources'>): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 

@@ -3,7 +3,7 @@ import type { CreateRequest } from '../contract/hopx.ts';
 
 export type Template = { id: string; name: string; displayName: string; description: string };
 
-/** HopX's two public templates (hopx-api §3.5); `base` has no documented id. Here both have the same tools. */
+/** HopX's two public templates ; `base` has no documented id. Here both have the same tools. */
 export const templates: readonly Template[] = [
   {
     id: '73',

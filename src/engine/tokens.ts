@@ -3,7 +3,7 @@ import { jwtVerify, SignJWT } from 'jose';
 import { SandboxFailure } from '../contract/failures.ts';
 import type { Clock } from './clock.ts';
 
-/** How long a sandbox's token is good for, as HopX's are (hopx-api §1: about 24 h). */
+/** How long a sandbox's token is good for, as HopX's are: about 24 h. */
 const TOKEN_SECONDS = 24 * 60 * 60;
 
 /** More than the sandboxes of a day; beyond that all are verified anew. */

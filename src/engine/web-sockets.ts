@@ -39,7 +39,7 @@ const MAX_WAITING_CHANGES = 2000;
 /** From so many frames on that nobody has taken, no more are read. */
 const MAX_WAITING_MESSAGES = 64;
 
-/** The WebSockets of a sandbox (hopx-api §4.9), which need its token as everything else there. */
+/** The WebSockets of a sandbox, which need its token as everything else there. */
 export function createWebSockets({ agent, tokens, clock, log }: WebSocketsDeps): UpgradeListener {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES });
   const timestamp = () => rfc3339(clock.now());
@@ -131,7 +131,7 @@ function refuse(socket: Duplex, status: number, body: Readonly<Record<string, un
   socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
 }
 
-/** Empty frames occur and mean nothing (hopx-api §4.9). */
+/** Empty frames occur and mean nothing (hopx-ai/hopx issue 31). */
 async function* messagesOf(socket: WebSocket): AsyncGenerator<unknown> {
   const queue: string[] = [];
   let wake = () => {};
