@@ -72,7 +72,7 @@ describe('every tool', () => {
       '1 sandbox:\n- sbx_1: running; template code-interpreter; languages python, bash; workdir /workspace; internet off; created at an unknown time; expires never; ',
     ],
     ['two', [sandbox, sandbox], '2 sandboxes:\n- sbx_1: '],
-  ] as const)('list_sandboxes counts in words: %s', async (_says, all, begins) => {
+  ] as const)('list_sandboxes says how many there are: %s', async (_says, all, begins) => {
     const list = async () => [...all];
     const { content } = await withServer({ sandboxes: { list } }, ({ call }) => call('list_sandboxes'));
     const [{ text }] = z.tuple([z.object({ text: z.string() })]).parse(content);
