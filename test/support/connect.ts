@@ -20,7 +20,7 @@ export type Session = {
 };
 
 /** Sandboxes whose verbs do what the test says, and fail it where it says nothing. */
-export function scriptedSandboxes(script: Partial<Sandboxes> = {}): Sandboxes {
+export function scriptedVerbs(script: Partial<Sandboxes> = {}): Sandboxes {
   const unscripted = (verb: string) => async (): Promise<never> => {
     throw new Error(`${verb} is not in the script`);
   };
@@ -52,7 +52,7 @@ export async function withServer<T>(
     log: silentLog,
     stopping: new AbortController().signal,
     ...options,
-    sandboxes: scriptedSandboxes(options.sandboxes),
+    sandboxes: scriptedVerbs(options.sandboxes),
   });
   const checker = createFrameChecker();
   const [clientEnd, serverEnd] = InMemoryTransport.createLinkedPair();

@@ -3,7 +3,7 @@ import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/
 import { silentLog } from '../../src/log.ts';
 import { buildServer } from '../../src/mcp/server.ts';
 import { tools } from '../../tools/index.ts';
-import { scriptedSandboxes } from './connect.ts';
+import { scriptedVerbs } from './connect.ts';
 import { createFrameChecker } from './mcp-schema.ts';
 
 export type HttpBridge = { url: string; close(): Promise<void> };
@@ -17,7 +17,7 @@ export async function openHttpBridge(): Promise<HttpBridge> {
   const http = createServer(async (request, response) => {
     const { server } = buildServer({
       tools,
-      sandboxes: scriptedSandboxes(),
+      sandboxes: scriptedVerbs(),
       version: '0.0.0',
       callBudgetMs: 45_000,
       redact: (text) => text,

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { createFrameChecker } from '../support/mcp-schema.ts';
+import { createFrameChecker } from './mcp-schema.ts';
 
 const ask = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'a' } };
 const answer = (result: object) => ({ jsonrpc: '2.0', id: 1, result });
 const notification = (params: object) => ({ jsonrpc: '2.0', method: 'notifications/progress', params });
 
-/** The other tests of this folder rest on it. */
+/** Every test that speaks the protocol rests on it. */
 test.each([
   ['an answer', answer({ content: [{ type: 'text', text: 'a' }] }), 0],
   ['an answer without content', answer({ structuredContent: {} }), 1],
