@@ -3,6 +3,7 @@ import { environment } from './fields.ts';
 import { describeSandbox, sandboxShape } from './sandbox-shape.ts';
 import { defineTool } from './tool.ts';
 
+/** Makes a sandbox with the settings given, beside the default one. */
 export const createSandbox = defineTool({
   name: 'create_sandbox',
   title: 'Create a sandbox',

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { sandboxId } from './fields.ts';
 import { defineTool } from './tool.ts';
 
+/** Ends a sandbox; one that is gone counts as deleted. */
 export const deleteSandbox = defineTool({
   name: 'delete_sandbox',
   title: 'Delete a sandbox',

@@ -11,6 +11,7 @@ const withCodeOnly = ['files', 'read_paths', 'env', 'workdir', 'timeout_seconds'
 
 const filePath = z.string().min(1).max(1_000);
 
+/** Runs code, waits on for a run or stops it; only images leave its answer without a structured form. */
 export const executeCode = defineTool({
   name: 'execute_code',
   title: 'Execute code',

@@ -5,6 +5,7 @@ import { defineTool } from './tool.ts';
 /** Twice the largest documented quota; a longer list would only flood the model. */
 const MAX_LISTED = 20;
 
+/** Lists the sandboxes of the account or this machine, the first 20 of them. */
 export const listSandboxes = defineTool({
   name: 'list_sandboxes',
   title: 'List sandboxes',

@@ -9,10 +9,12 @@ import { boundOutput } from '../sandboxes/bounded-output.ts';
 /** Takes the secrets out of a text. */
 type Redact = (text: string) => string;
 
+/** What a call has cost, as results tell it. */
 export type CallFacts = { attempts: number; queued_ms: number; elapsed_ms: number };
 
 /** Hosts cut the text of an error at about 11,000 characters. */
 const MAX_FAILURE_CHARS = 8_000;
+/** A sentence of foreign text says enough, and leaves little room for instructions. */
 const MAX_UPSTREAM_CHARS = 200;
 
 const whatHappened: Record<Outcome, string> = {

@@ -36,6 +36,7 @@ type ServerOptions = {
   clock?: () => Date;
 };
 
+/** A server that waits for its transport. */
 export type BuiltServer = {
   server: Server;
   /** Calls that have not been answered. */

@@ -9,6 +9,7 @@ type Command = {
   env: Readonly<Record<string, string>>;
 };
 
+/** A host's side of one MCP session. */
 export type Session = {
   serverName: string;
   toolNames: readonly string[];

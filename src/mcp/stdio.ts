@@ -16,6 +16,7 @@ const DRAIN_MS = 10_000;
 /** Deleting cloud sandboxes takes a moment; whoever sent a signal is not kept longer than this. */
 const RELEASE_MS = 9_000;
 const POLL_MS = 20;
+/** A reader that is there takes what a pipe holds in far less; one that is gone never does. */
 const FLUSH_MS = 500;
 
 /** Serves over stdin and stdout until the pipe or the process is closed, then exits 0 with nothing left behind. */

@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 
+/** What is shown of a text, and how long all of it is. */
 export type Bounded = { shown: string; totalChars: number; isCut: boolean };
 
 /** More of what came first: a program says early what it does, and at its end how it went. */

@@ -14,7 +14,7 @@ import { MAX_IMAGE_CHARS } from './workspace-files.ts';
 /** One program handed to a sandbox. */
 export type Program = { executionId: string; sandboxId: string; language: Language; timeoutSeconds: number };
 
-/** Exit codes seen for a run that was stopped for its time (hopx-api §15: undocumented). */
+/** Exit codes seen for a run that was stopped for its time; HopX documents none. */
 const KILLED = new Set([124, 137, 143, -1]);
 /** At the default limit all streams stay below the 40,000 characters that every host shows of a result. */
 const TOGETHER = 1.2;

@@ -17,6 +17,7 @@ import { createLiveOutput, type LiveOutput } from './live-output.ts';
 import { createRuns } from './runs.ts';
 import { findArtifacts, type InputFile, readOutputs, toArtifact, writeInputs } from './workspace-files.ts';
 
+/** One program and all that goes in and out with it. */
 export type ExecuteInput = {
   code: string;
   language: Language;
@@ -30,6 +31,7 @@ export type ExecuteInput = {
   readPaths?: readonly string[] | undefined;
 };
 
+/** A run as its caller gets it, ended or still going. */
 export type Executed = {
   execution: Execution;
   images: readonly Image[];
@@ -42,6 +44,7 @@ export type Executed = {
 /** Where a run goes; `sandbox` is given back with its result. */
 export type Place = { sandboxId: string; sandbox?: Sandbox };
 
+/** The runs of one session. */
 export type Executions = {
   /** Starts a run and answers with its end, or with `running` when the call's time is up first. */
   start(input: ExecuteInput, place: Place, call: Call): Promise<Executed>;

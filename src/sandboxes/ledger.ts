@@ -16,6 +16,7 @@ import type { Fingerprint, Journal } from '../client/journal.ts';
 import type { Call } from '../contract/call.ts';
 import type { Log } from '../log.ts';
 
+/** The journal of one server, and what others like it left. */
 export type Ledger = Journal & {
   /** Marks what this process creates. */
   owner: string;

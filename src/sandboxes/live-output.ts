@@ -2,6 +2,7 @@ import { type Bounded, boundEnds, boundOutput } from './bounded-output.ts';
 
 type Stream = 'stdout' | 'stderr';
 
+/** What a run has printed so far. */
 export type LiveOutput = {
   add(stream: Stream, text: string): void;
   /** What came so far, as head and tail; `mostChars` may be less than the limit. */

@@ -12,6 +12,7 @@ type Run<T, About> = {
 /** How far a run is: without an outcome it still goes on. */
 export type Progressed<T, About> = { about: About; elapsedMs: number; outcome?: T };
 
+/** Work that outlives the calls that wait for it. */
 export type Runs<T, About> = {
   /** Starts `work`, which outlives the call that started it; its signal aborts when the run is cancelled. */
   start(executionId: string, about: About, work: (signal: AbortSignal) => Promise<T>): void;
@@ -35,7 +36,9 @@ type RunsOptions<About> = {
 
 /** An answer needs a moment to be written before its deadline. */
 const ANSWER_MS = 250;
+/** As often as a caller may be told of progress. */
 const HEARTBEAT_MS = 500;
+/** Each may hold pictures of 700,000 characters, and most are read at once. */
 const MAX_KEPT = 50;
 const timeIsUp = Symbol('time is up');
 

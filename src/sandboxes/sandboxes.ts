@@ -6,6 +6,7 @@ import { type Deletion, languages, type Sandbox } from '../contract/results.ts';
 import type { Log } from '../log.ts';
 import { createExecutions, type Executed, type ExecuteInput } from './executions.ts';
 
+/** What a sandbox is asked to be; a template is named by its name or its id. */
 export type CreateInput = {
   template: string;
   timeoutSeconds?: number | undefined;
@@ -45,8 +46,10 @@ type Own = { env: Readonly<Record<string, string>>; lastUsedMs: number };
 
 const CLOUD_ISOLATION = 'A HopX cloud virtual machine with a kernel of its own.';
 const DEFAULT_TEMPLATE = 'code-interpreter';
+/** A second less than the process gives everything that it lets go. */
 const CLOSE_MS = 8_000;
 
+/** One session's sandboxes and runs; opens nothing before the first verb. */
 export function createSandboxes({
   connect,
   backend,

@@ -35,6 +35,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
 /** What hosts show as a picture. */
 const pictures = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
 
+/** The media type that a file's name says. */
 export function mediaTypeOf(path: string): string {
   return mediaTypes[/\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ''] ?? 'application/octet-stream';
 }
@@ -79,6 +80,7 @@ export async function findArtifacts(
   });
 }
 
+/** A file as results list it. */
 export function toArtifact({ path, size }: { path: string; size: number }): Artifact {
   return { path, size, media_type: mediaTypeOf(path) };
 }
