@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { z } from 'zod';
 import { type Call, ownCall } from '../contract/call.ts';
-import { SandboxFailure } from '../contract/failures.ts';
+import { isGone } from '../contract/failures.ts';
 import {
   type CreateRequest,
   listReply,
@@ -197,11 +197,4 @@ function after(ms: number): { promise: Promise<void>; cancel(): void } {
     cancel = () => clearTimeout(timer);
   });
   return { promise, cancel };
-}
-
-function isGone(error: unknown): error is SandboxFailure {
-  return (
-    error instanceof SandboxFailure &&
-    (error.code === 'RESOURCE_NOT_FOUND' || error.code === 'SANDBOX_EXPIRED')
-  );
 }

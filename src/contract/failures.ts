@@ -77,3 +77,11 @@ export function failureNamed(name: string | undefined): FailureCode | undefined 
 export function failureForStatus(status: number): FailureCode {
   return byStatus.get(status) ?? 'UPSTREAM_ERROR';
 }
+
+/** Whether a failure says that what was asked for does not exist, or not any more. */
+export function isGone(error: unknown): error is SandboxFailure {
+  return (
+    error instanceof SandboxFailure &&
+    (error.code === 'RESOURCE_NOT_FOUND' || error.code === 'SANDBOX_EXPIRED')
+  );
+}
