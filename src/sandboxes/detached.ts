@@ -39,6 +39,11 @@ const GRACE_SECONDS = 30;
 
 const statusLine = /^HOPX (-?\d*) (\d+) (\d+)$/m;
 
+/** Where a detached run keeps all that it prints, in `stdout` and `stderr`. */
+export function detachedFolder(executionId: string): string {
+  return `/tmp/hopx-runs/${executionId}`;
+}
+
 /**
  * Runs a program too long for one request in the background of its sandbox, its output in files there. It has
  * no Python variables of other runs, no `result` and no figures.
@@ -47,7 +52,7 @@ export async function runDetached(options: DetachedOptions): Promise<Ran> {
   const { client, program, request, live, outputLimitChars, call, now } = options;
   const { sleep = (ms, signal) => delay(ms, undefined, { signal }) } = options;
   const { sandboxId, executionId, language, timeoutSeconds } = program;
-  const folder = `/tmp/hopx-runs/${executionId}`;
+  const folder = detachedFolder(executionId);
   const { file, run } = runners[language];
   const lookCall = (): Call => ({ ...call, deadlineMs: now() + LOOK_BUDGET_MS });
 

@@ -4,7 +4,7 @@ import type { Call } from '../contract/call.ts';
 import { type FailureFacts, SandboxFailure } from '../contract/failures.ts';
 import { type ExecuteReply, type ExecuteRequest, MAX_EXECUTE_SECONDS, WORKDIR } from '../contract/hopx.ts';
 import type { Execution, ExecutionStatus, Image, Language, Sandbox } from '../contract/results.ts';
-import { runDetached } from './detached.ts';
+import { detachedFolder, runDetached } from './detached.ts';
 import {
   bareExecution,
   failureOf,
@@ -109,10 +109,9 @@ export function createExecutions({
       workdir: input.workdir ?? WORKDIR,
       ...(Object.keys(env).length > 0 && { env }),
     };
-    const { reply, httpStatus, requestId } =
-      program.timeoutSeconds > MAX_EXECUTE_SECONDS
-        ? await runDetached({ client: api, program, request, live, outputLimitChars, call, now })
-        : await api.execute(sandboxId, request, call, live.add);
+    const { reply, httpStatus, requestId } = isDetached(program)
+      ? await runDetached({ client: api, program, request, live, outputLimitChars, call, now })
+      : await api.execute(sandboxId, request, call, live.add);
     const wire = { endpoint: 'POST /execute', httpStatus, ...(requestId !== undefined && { requestId }) };
     const told = httpStatus === 408 ? { ...reply, code: 'EXECUTION_TIMEOUT' } : reply;
     // What comes after the run must not take the time that its queue was given.
@@ -140,8 +139,9 @@ export function createExecutions({
 
   const afterFailure = (error: unknown, { program, live }: Started, seconds: number): Executed => {
     if (!(error instanceof SandboxFailure)) throw error;
+    const folder = isDetached(program) ? detachedFolder(program.executionId) : undefined;
     const soFar = (status: ExecutionStatus) =>
-      withOutput(bareExecution(program, status, seconds), live, outputLimitChars);
+      withOutput(bareExecution(program, status, seconds), live, outputLimitChars, folder);
     switch (error.code) {
       case 'EXECUTION_TIMEOUT':
         return concluded({ execution: soFar('timed_out'), images: [] }, program, error.facts);
@@ -194,8 +194,12 @@ export function createExecutions({
   };
 }
 
-/** A run with what was heard of it; if it is over, that is all there is. */
-function withOutput(execution: Execution, live: LiveOutput, limitChars: number): Execution {
+function isDetached({ timeoutSeconds }: Program): boolean {
+  return timeoutSeconds > MAX_EXECUTE_SECONDS;
+}
+
+/** A run with what was heard of it; if it is over, that is all there is but for what is in `folder`. */
+function withOutput(execution: Execution, live: LiveOutput, limitChars: number, folder?: string): Execution {
   const chars = {
     stdout: live.shown('stdout').totalChars,
     stderr: live.shown('stderr').totalChars,
@@ -205,7 +209,8 @@ function withOutput(execution: Execution, live: LiveOutput, limitChars: number):
   const seen = { stdout: live.shown('stdout', limits.stdout), stderr: live.shown('stderr', limits.stderr) };
   const truncated = (['stdout', 'stderr'] as const).flatMap((stream) => {
     const { shown, totalChars, isCut } = seen[stream];
-    return isCut ? [{ stream, shown_chars: shown.length, total_chars: totalChars }] : [];
+    const file = folder === undefined ? {} : { full_output_path: `${folder}/${stream}` };
+    return isCut ? [{ stream, shown_chars: shown.length, total_chars: totalChars, ...file }] : [];
   });
   return {
     ...execution,

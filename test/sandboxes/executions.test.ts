@@ -139,6 +139,21 @@ describe('a run', () => {
     expect(stopped).not.toHaveProperty('failure');
   });
 
+  test('that ran detached and is stopped names the files that have all of its output', async () => {
+    const { sandboxes } = scriptedSandboxes({ finding: 'x'.repeat(5_000) });
+    const { execution } = await sandboxes.execute({ ...code, timeoutSeconds: 400 }, atOnce());
+    const { execution_id: id } = execution;
+    await expect
+      .poll(async () => (await sandboxes.wait(id, atOnce())).execution.stdout, { timeout: 5_000 })
+      .not.toBe('');
+    expect(await sandboxes.cancel(id, newCall())).toMatchObject({
+      execution: {
+        status: 'cancelled',
+        truncated: [{ stream: 'stdout', full_output_path: `/tmp/hopx-runs/${id}/stdout` }],
+      },
+    });
+  });
+
   test('can be stopped by its caller', async () => {
     const { sandboxes } = lasting();
     const caller = new AbortController();
