@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -20,6 +20,9 @@ export async function putUpWalls(): Promise<Walls> {
   const directory = mkdtempSync(path.join(tmpdir(), temporaryPrefix(WALLS_PREFIX)));
   const file = path.join(directory, 'file');
   writeFileSync(file, 'outside');
+  // For everybody, so that nothing but the walls is in the way of another user.
+  chmodSync(directory, 0o777);
+  chmodSync(file, 0o666);
   const server = createServer((socket) => socket.destroy()).unref();
   const port = await listen(server);
   return {
