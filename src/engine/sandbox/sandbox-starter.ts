@@ -89,7 +89,10 @@ function notStarted(complaint: string, cause: unknown): SandboxFailure {
 /** What the agent sets with setrlimit; the names are those of Python's resource module. */
 function rlimits(limits: Limits, machine: Machine) {
   return {
-    CORE: 0,
+    // 1 byte, for at 0 the kernel still starts the program that the machine has dumps piped to (core(5)).
+    CORE: 1,
+    // Those of audio groups could have their code go before all others.
+    ...{ RTPRIO: 0, NICE: 0 },
     // Not AS: V8 and WebAssembly reserve far more address space than they use.
     DATA: limits.memoryBytes,
     FSIZE: limits.fileBytes,
