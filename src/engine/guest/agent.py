@@ -35,7 +35,7 @@ sys.path.remove(HERE)
 
 # Descriptors that the server inherited and passed on would be handed to every program in here.
 for fd in os.listdir("/proc/self/fd") if HAS_PROC else range(3, 4096):
-    if int(fd) > 2:
+    if int(fd) > 2 and int(fd) != CONFIG.get("guard"):
         try:
             os.close(int(fd))
         except OSError:
@@ -104,6 +104,9 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        if os.getpid() != 1:
+            # Of a guard that died.
+            signal.signal(signal.SIGTERM, lambda *_: None)
         os.set_blocking(HOST_IN, False)
         os.set_blocking(HOST_OUT, False)
         self.watch(HOST_IN, selectors.EVENT_READ, self.read_host)
@@ -138,7 +141,7 @@ class Agent:
             except BlockingIOError:
                 break
             except OSError:
-                os._exit(0)
+                self.leave()
             del self.outbox[:sent]
         self.forget(HOST_OUT)
         if self.outbox:
@@ -150,7 +153,7 @@ class Agent:
         except BlockingIOError:
             return
         if not chunk:
-            os._exit(0)
+            self.leave()
         self.inbox += chunk
         if b"\n" not in chunk:
             return
@@ -163,9 +166,16 @@ class Agent:
             except (OSError, ValueError, KeyError) as error:
                 self.fail(request["id"], *describe(error))
 
+    def leave(self):
+        """Ends the sandbox; the kernel ends what is below PID 1 by itself."""
+        if os.getpid() != 1:
+            self.runs.supervisors.kill_everything()
+        os._exit(0)
+
     def child_ended(self):
         try:
-            os.read(self.wake_fd, 4096)
+            if signal.SIGTERM in os.read(self.wake_fd, 4096):
+                self.leave()
         except BlockingIOError:
             pass
         self.runs.supervisors.reap()
@@ -176,7 +186,9 @@ def main():
     for target in (0, 1):
         os.dup2(null, target)
     for name, value in CONFIG["rlimits"].items():
-        number = getattr(resource, "RLIMIT_" + name)
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue
         _, hard = resource.getrlimit(number)
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (limit, limit))

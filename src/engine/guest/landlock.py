@@ -60,8 +60,8 @@ def become_agent(config):
         os.setresgid(*[config["uid"]] * 3)
         os.setresuid(*[config["uid"]] * 3)
     drop_capabilities()
-    # After the change of user, which takes it back.
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # After the change of user, which takes it back. Not SIGKILL: the agent ends the others first.
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != config["guard"]:
         os._exit(1)
     check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")

@@ -81,12 +81,10 @@ def below(root, table):
 
 
 def send_signal(pid, number):
-    """Whether it reached anybody."""
     try:
         os.kill(pid, number)
-        return True
     except OSError:
-        return False
+        pass
 
 
 def stop_all():
@@ -111,7 +109,7 @@ def start_program(argv, environment, workdir, stdio):
         os.chdir(workdir)
         defaults = [signal.SIGPIPE, signal.SIGXFSZ]
         return os.posix_spawnp(argv[0], argv, environment, setsid=True, setsigdef=defaults)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         os.write(2, ("%s: %s\n" % (argv[0], error)).encode())
         return start_failing()
 

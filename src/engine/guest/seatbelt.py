@@ -1,8 +1,9 @@
 """Makes a sandbox on macOS, where Seatbelt shuts files, network, signals and services, and stays outside as its guard.
 
 Nothing there ends the processes of a sandbox with its first one, and no limit is over their memory together. So the
-guard knows them by a mark that every one of them inherits: it ends them when the agent or the server has ended, stops
-and continues them on SIGUSR1 and SIGUSR2, and kills the largest when they hold too much. Nobody has tried it on a Mac.
+guard knows them by a mark that every one of them inherits. It ends them when the agent or the server has ended, and all
+but the agent when that asks; it stops and continues them on SIGUSR1 and SIGUSR2, and kills the largest when together
+they hold too much. Nobody has tried it on a Mac.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import time
 
@@ -33,18 +35,20 @@ def send_signal(pid, number):
 class Guard:
     def __init__(self, config):
         self.config = config
-        self.received = set()
+        self.received = []
+        # The agent asks here for everything but itself to be killed.
+        self.requests, self.agents_end = socket.socketpair()
         self.verdicts = {}
         self.looks = 0
 
     def inside(self):
         return {pid for pid in own_pids() if is_inside(pid, self.config["mark"])}
 
-    def stop_everything(self):
+    def stop_everything(self, spared=frozenset()):
         """What is stopped does not fork; the others may be children of what was not stopped yet."""
         stopped = set()
         while True:
-            fresh = self.inside() - stopped
+            fresh = self.inside() - stopped - spared
             if not fresh:
                 return stopped
             for pid in fresh:
@@ -55,9 +59,9 @@ class Guard:
         for pid in self.inside():
             send_signal(pid, signal.SIGCONT)
 
-    def end_everything(self):
+    def kill_everything(self, spared=frozenset()):
         while True:
-            remaining = self.stop_everything()
+            remaining = self.stop_everything(spared)
             if not remaining:
                 return
             for pid in remaining:
@@ -102,20 +106,25 @@ class Guard:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in ENDINGS | {signal.SIGCHLD, STOP, CONTINUE}:
-            signal.signal(number, lambda number, frame: self.received.add(number))
+            signal.signal(number, lambda number, frame: self.received.append(number))
 
     def keep_watch(self):
         """Returns when the sandbox is to end."""
         while True:
-            if select.select([self.wake_fd], [], [], LOOK_SECONDS)[0]:
+            ready, _, _ = select.select([self.wake_fd, self.requests], [], [], LOOK_SECONDS)
+            if self.wake_fd in ready:
                 os.read(self.wake_fd, 4096)
-            received, self.received = self.received, set()
-            if received & ENDINGS or os.getppid() != self.config["server"] or self.has_agent_ended():
+            received, self.received = self.received, []
+            if ENDINGS & set(received) or os.getppid() != self.config["server"] or self.has_agent_ended():
                 return
-            if STOP in received:
-                self.stop_everything()
-            if CONTINUE in received:
-                self.continue_everything()
+            for number in received:
+                if number == STOP:
+                    self.stop_everything()
+                if number == CONTINUE:
+                    self.continue_everything()
+            if self.requests in ready and self.requests.recv(1):
+                self.kill_everything({self.agent})
+                self.requests.send(b"k")
             if not self.is_within_memory():
                 self.note_kill()
                 return
@@ -133,7 +142,8 @@ class Guard:
             fill(config)
             self.agent = os.fork()
             if self.agent == 0:
-                become_agent(config)
+                become_agent(config, self.agents_end)
+            self.agents_end.close()
             # The pipes are the agent's; whoever holds the other ends is to see when it ends.
             os.closerange(0, 2)
             self.keep_watch()
@@ -141,11 +151,11 @@ class Guard:
             if self.agent > 0:
                 # It may not have come as far as its mark.
                 send_signal(self.agent, signal.SIGKILL)
-            self.end_everything()
+            self.kill_everything()
             remove(config["directory"])
 
 
-def become_agent(config):
+def become_agent(config, guard):
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -155,6 +165,7 @@ def become_agent(config):
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         os.chdir(config["places"][0])
+        os.dup2(guard.fileno(), config["guard"])
         os.execve(config["command"][0], config["command"], config["environment"])
     except Exception as error:
         complain(error)

@@ -57,8 +57,12 @@ export function seatbeltProfile(profile: Profile): string {
     // The arguments and the environment of other processes are there.
     '(deny sysctl-read (sysctl-name-prefix "kern.proc"))',
     '(deny network*)',
-    `(allow mach-lookup (global-name ${quoted(mark)}))`,
-    '(allow process-fork ipc-posix-sem)',
+    // Services that work for a process outside of its sandbox, such as those that fetch certificates.
+    '(deny mach-lookup mach-register)',
+    `(allow mach-lookup (global-name "com.apple.system.opendirectoryd.libinfo") (global-name ${quoted(mark)}))`,
+    '(allow process-fork)',
+    // Of Python's multiprocessing; their names are known to all programs of the user.
+    '(allow ipc-posix-sem (ipc-posix-name-regex #"^/mp-"))',
     '(allow signal process-info* (target same-sandbox))',
     allow('file-read-metadata', literals(ancestorsOf(places))),
     allow('file-read* process-exec', ['(literal "/")', ...places.map(anywhereIn)]),
@@ -93,11 +97,18 @@ type SeatbeltOptions = {
   agentConfig: { rlimits: Readonly<Record<string, number>> };
 };
 
+/** Which descriptor of the agent's leads to its guard. */
+const GUARD_DESCRIPTOR = 3;
+
 /** The command of a sandbox in a directory of its own, which the command makes and takes away. */
 export function seatbeltCommand({ sandboxExec, ...options }: SeatbeltOptions): GuardedSandbox {
   const { interpreters, limits, agentConfig } = options;
   const { NPROC: _ofTheGuard, ...rlimits } = agentConfig.rlimits;
-  const sandbox = inDirectory({ interpreters, limits, agentConfig: { ...agentConfig, rlimits } });
+  const sandbox = inDirectory({
+    interpreters,
+    limits,
+    agentConfig: { ...agentConfig, rlimits, guard: GUARD_DESCRIPTOR },
+  });
   const mark = `hopx.sandbox.${randomBytes(16).toString('hex')}`;
   const profile = seatbeltProfile({
     readable: [...readable, ...sandbox.readable],
@@ -111,6 +122,7 @@ export function seatbeltCommand({ sandboxExec, ...options }: SeatbeltOptions): G
     command: [sandboxExec, '-p', profile, ...sandbox.config.command],
     mark,
     kills,
+    guard: GUARD_DESCRIPTOR,
     memoryBytes: limits.memoryBytes,
     processes: limits.processes,
   };

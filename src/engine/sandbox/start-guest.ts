@@ -61,6 +61,8 @@ export async function startGuest({ file, args, uid, files, guard }: Command): Pr
       complaints = (complaints + chunk.toString('utf8')).slice(-MAX_COMPLAINT_CHARS);
     });
   const isGuard = guard !== 'none';
+  // An agent that hears no more from here ends the others and leaves; of its guard it may not hear.
+  if (isGuard) child.once('exit', () => input.destroy());
   const isGone = () => child.exitCode !== null || child.signalCode !== null;
   const agentPid = () => childrenOf(rootPid)[0];
   return {

@@ -210,7 +210,7 @@ test('the last rule that fits is the one that denies', () => {
   const last = (operation: string) => rules.filter((rule) => rule.includes(operation)).at(-1);
   expect(last('network*')).toBe('(deny network*)');
   expect(last('sysctl-read')).toBe('(deny sysctl-read (sysctl-name-prefix "kern.proc"))');
-  expect(last('mach-lookup')).toBe('(allow mach-lookup (global-name "a.mark"))');
+  expect(last('mach-lookup')).toMatch(/^\(allow mach-lookup .*\(global-name "a\.mark"\)\)$/);
   expect(last('file-write*')).toBe('(allow file-write* (subpath "/w/workspace"))');
   expect(last('file-read-metadata')).toBe('(allow file-read-metadata (literal "/usr") (literal "/w"))');
 });

@@ -1,11 +1,40 @@
-import { readFileSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { type LauncherOptions, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
 import { childrenOf, descendants } from '../../../src/engine/sandbox/process-tree.ts';
 import { rungs } from '../../../src/engine/sandbox/rungs.ts';
+import { newMark, processesWith } from '../../support/built-server.ts';
+import { likeMacos } from '../../support/like-macos.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
 const isRoot = process.getuid?.() === 0;
 const here = rungs.filter(({ madeBy, userNamespace }) => isRoot || userNamespace || madeBy === 'landlock');
+
+describe('a guard that is killed', () => {
+  const mac = likeMacos();
+  afterAll(mac.remove);
+  const guarded: { says: string; options: LauncherOptions }[] = [
+    { says: 'Landlock', options: { rungs: rungs.filter(({ madeBy }) => madeBy === 'landlock') } },
+    { says: 'something like macOS', options: mac },
+  ];
+
+  test.each(guarded)('takes all of its sandbox along, by $says', async ({ options }) => {
+    const launcher = await openLauncher({ ...options, poolSize: 0 });
+    onTestFinished(() => launcher.close());
+    const sandbox = await launcher.launch({ id: 'a', internetAccess: false });
+    const mark = newMark();
+    await sandbox.run(request('bash', `(trap '' TERM HUP; exec setsid sleep ${mark}) >/dev/null 2>&1 &`));
+    await expect.poll(() => processesWith(mark)).toHaveLength(1);
+    const [guard = 0] = childrenOf(process.pid).filter((pid) => descendants(pid).length > 0);
+    process.kill(guard, 'SIGKILL');
+    expect(await sandbox.ended).toBe('crashed');
+    await expect.poll(() => processesWith(mark)).toEqual([]);
+    const left = () =>
+      readdirSync(tmpdir()).filter((name) => name.startsWith(`hopx-sandbox-${process.pid}-`));
+    await expect.poll(left).toEqual([]);
+  });
+});
 
 describe.each(here)('by $madeBy, user namespace: $userNamespace, /proc: $proc', (rung) => {
   const { launch } = useLauncher({ rungs: [rung] });
