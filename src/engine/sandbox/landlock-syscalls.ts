@@ -27,6 +27,11 @@ export const withoutNamespaces: MoreDenied = {
       },
     },
     {
+      verdict: 'ENOSYS',
+      why: 'the agent is shielded by its number, which this names by a descriptor; callers fall back on kill',
+      calls: { pidfd_send_signal: [424, 424] },
+    },
+    {
       verdict: 'EPERM',
       why: "slows down the user's other processes, of which all can be meant at once",
       calls: { setpriority: [141, 140], ioprio_set: [251, 30] },
@@ -71,6 +76,11 @@ export const withoutNamespaces: MoreDenied = {
     { name: 'socketpair', numbers: [53, 199], argument: 0, verdict: 'EAFNOSUPPORT', allowed: [1] },
     // F_SETOWN, F_SETOWN_EX: whom to signal when something can be read; the agent, which is shielded from other signals.
     { name: 'fcntl', numbers: [72, 25], argument: 1, verdict: 'EPERM', denied: [8, 15] },
+    // FIOSETOWN, SIOCSPGRP: the same of a socket.
+    { name: 'ioctl', numbers: [16, 29], argument: 1, verdict: 'EPERM', denied: [0x8901, 0x8902] },
+    // SO_PEERPIDFD, SO_PASSPIDFD: a descriptor of the agent, which is at the other end of some sockets.
+    { name: 'getsockopt', numbers: [55, 209], argument: 2, verdict: 'EPERM', denied: [77] },
+    { name: 'setsockopt', numbers: [54, 208], argument: 2, verdict: 'EPERM', denied: [76] },
     // Of itself alone, not of the user's other processes.
     { name: 'prlimit64', numbers: [302, 261], argument: 0, verdict: 'EPERM', allowed: [0] },
     { name: 'sched_setparam', numbers: [142, 118], argument: 0, verdict: 'EPERM', allowed: [0] },

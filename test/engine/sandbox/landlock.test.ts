@@ -3,7 +3,6 @@ import {
   chmodSync,
   cpSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,13 +16,11 @@ import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isReadableInside } from '../../../src/engine/sandbox/interpreters.ts';
 import { openLauncher } from '../../../src/engine/sandbox/launcher.ts';
-import { reapLeftovers, temporaryPrefix } from '../../../src/engine/sandbox/leftovers.ts';
 import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
 import { copyNode } from '../../../src/engine/sandbox/node-copy.ts';
 import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
 import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import {
-  removeSandboxDirectory,
   SANDBOX_DIRECTORY_PREFIX,
 } from '../../../src/engine/sandbox/sandbox-directory.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
@@ -124,8 +121,33 @@ asyncio.run(main()), subprocess.run("echo two | cat", shell=True, capture_output
     const attempts = [`-KILL ${agent}`, `-STOP ${agent}`, '-KILL -- -1', `-KILL -- -${agent}`];
     const code = `${attempts.map((each) => `kill ${each} && exit`).join('; ')}; echo held`;
     expect((await sandbox.run(request('bash', code))).stdout).toBe('held\n');
-    const python = `import signal\nsignal.pthread_kill\nimport os\ntry: os.pidfd_open(${agent})\nexcept PermissionError: print("held")`;
-    expect((await sandbox.run(request('python', python))).stdout).toBe('held\n');
+    const python = `
+import fcntl, os, signal, socket, struct, time
+agent = ${agent}
+def kill_by_input(name_agent):
+    here, there = socket.socketpair()
+    name_agent(here)
+    fcntl.fcntl(here, 10, signal.SIGKILL)
+    fcntl.fcntl(here, fcntl.F_SETFL, fcntl.fcntl(here, fcntl.F_GETFL) | os.O_ASYNC)
+    there.send(b"x")
+def kill_peer():
+    for fd in range(256):
+        try: pidfd = socket.socket(fileno=os.dup(fd)).getsockopt(socket.SOL_SOCKET, 77)
+        except OSError as error: refusal = error
+        else: signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    raise refusal
+for attempt in (
+    lambda: os.pidfd_open(agent),
+    lambda: kill_by_input(lambda here: fcntl.fcntl(here, 8, agent)),
+    lambda: kill_by_input(lambda here: fcntl.fcntl(here, 15, struct.pack("ii", 1, agent))),
+    lambda: kill_by_input(lambda here: fcntl.ioctl(here, 0x8901, struct.pack("i", agent))),
+    lambda: kill_by_input(lambda here: fcntl.ioctl(here, 0x8902, struct.pack("i", -agent))),
+    kill_peer,
+):
+    try: print("sent", attempt())
+    except OSError: print("held")`;
+    expect((await sandbox.run(request('python', python))).stdout).toBe('held\n'.repeat(6));
+    expect((await sandbox.run(request('bash', 'echo alive'))).stdout).toBe('alive\n');
   });
 
   test('stops what runs too long, with all that it started', async () => {
@@ -195,17 +217,6 @@ test('says whose processes they are, and what is weaker', async () => {
   onTestFinished(() => launcher.close());
   expect(launcher.isolation).toMatch(/^Landlock rules .*without namespaces.*shared with this machine\.$/);
   expect(launcher.isolation).toContain(isRoot ? 'as an unprivileged user' : 'as the user of this server');
-});
-
-test('what a dead server left is removed, with the rights of whom it belongs to', () => {
-  // Above the largest pid there can be.
-  const left = path.join(tmpdir(), `${temporaryPrefix(SANDBOX_DIRECTORY_PREFIX, 2 ** 22 + 1)}left`);
-  mkdirSync(`${left}/workspace/deep`, { recursive: true });
-  mkdirSync(`${left}/agent`);
-  reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
-  // Of root's own there is nothing in there that code could have written.
-  expect(existsSync(left)).toBe(isRoot);
-  rmSync(left, { recursive: true, force: true });
 });
 
 describe('in a container of Docker', () => {
