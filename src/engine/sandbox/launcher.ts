@@ -62,8 +62,8 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const python = await findPython(machine, readModules());
   if (python === undefined) throw packageMissing(machine, 'python3');
 
-  for (const prefix of [NODE_COPY_PREFIX, WALLS_PREFIX, EGRESS_PREFIX]) reapLeftovers(prefix);
-  reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
+  for (const prefix of [NODE_COPY_PREFIX, WALLS_PREFIX, EGRESS_PREFIX]) void reapLeftovers(prefix);
+  void reapLeftovers(SANDBOX_DIRECTORY_PREFIX, removeSandboxDirectory);
   const readableNode = findNode(machine);
   const nodeCopy = readableNode === undefined ? copyNode(machine.execPath) : undefined;
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };

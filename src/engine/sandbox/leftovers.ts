@@ -1,8 +1,9 @@
-import { lstatSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-const removeWhole = (directory: string) => rmSync(directory, { recursive: true, force: true });
+const removeWhole = (directory: string) => rm(directory, { recursive: true, force: true });
 
 /** How the name of a temporary directory begins that belongs to a server, by its pid and by what numbers that. */
 export function temporaryPrefix(prefix: string, pid: number | string = process.pid): string {
@@ -18,19 +19,19 @@ function pidNamespace(): string {
   }
 }
 
-/** Removes temporary directories of this user's servers that died without doing it. */
-export function reapLeftovers(prefix: string, remove: (directory: string) => void = removeWhole): void {
+/** Removes temporary directories of this user's servers that died without doing it; resolves when they are gone. */
+export async function reapLeftovers(
+  prefix: string,
+  remove: (directory: string) => Promise<void> = removeWhole,
+): Promise<void> {
   const pattern = new RegExp(`^${temporaryPrefix(prefix, '(\\d+)')}`);
-  for (const name of readdirSync(tmpdir())) {
+  const left = readdirSync(tmpdir()).flatMap((name) => {
     const owner = Number(pattern.exec(name)?.[1]);
     const directory = path.join(tmpdir(), name);
-    if (!(owner > 0) || isAlive(owner) || !isOurs(directory)) continue;
-    try {
-      remove(directory);
-    } catch {
-      // Of use to nobody, and in nobody's way.
-    }
-  }
+    return owner > 0 && !isAlive(owner) && isOurs(directory) ? [directory] : [];
+  });
+  // One that cannot be removed is of use to nobody, and in nobody's way.
+  await Promise.allSettled(left.map(remove));
 }
 
 function isOurs(directory: string): boolean {

@@ -52,7 +52,7 @@ type LocalSandboxOptions = {
   log: Log;
   watch(hooks: { onAgentOverLimit(): void }): Watchdog;
   /** Lets go of what held its processes, once they are gone. */
-  release?: (() => Promise<void>) | undefined;
+  release?: () => Promise<void>;
   patience?: Patience;
 };
 

@@ -1,6 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { lstatSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { realpathSync } from 'node:fs';
+import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { temporaryPrefix } from './leftovers.ts';
@@ -29,20 +31,27 @@ function placesOf(directory: string): SandboxDirectory {
   };
 }
 
-/** Removes what a guard did not live to remove. */
-export function removeSandboxDirectory(directory: string): void {
-  const { writable, readable } = placesOf(directory);
-  for (const place of writable) {
-    const owner = lstatSync(place, { throwIfNoEntry: false })?.uid ?? 0;
-    // Code that still runs could lead root astray; with its own rights it leads nobody anywhere.
-    const identity = process.getuid?.() === 0 ? { uid: owner, gid: owner } : {};
-    if (owner !== 0) spawnSync('/bin/rm', ['-rf', '--', place], { ...identity, stdio: 'ignore' });
-  }
+/** Removes what a guard did not live to remove; resolves when that is done, or cannot be. */
+export async function removeSandboxDirectory(directory: string): Promise<void> {
+  const { readable } = placesOf(directory);
   try {
-    for (const place of readable) rmSync(place, { recursive: true, force: true });
-    for (const place of [...writable, directory])
-      if (lstatSync(place, { throwIfNoEntry: false })) rmdirSync(place);
+    for (const name of await readdir(directory)) {
+      const place = path.join(directory, name);
+      const { uid } = await lstat(place);
+      if (uid !== 0) await removeAs(uid, place);
+      else if (readable.includes(place)) await rm(place, { recursive: true });
+      // Its owner can empty a directory, but not take it out of one that is another's.
+      await rmdir(place).catch(() => {});
+    }
+    await rmdir(directory);
   } catch {
     // Of use to nobody, and in nobody's way.
   }
+}
+
+/** Code that still runs could lead root astray; with its own rights it leads nobody anywhere. */
+async function removeAs(uid: number, place: string): Promise<void> {
+  const identity = process.getuid?.() === 0 ? { uid, gid: uid } : {};
+  const command = 'chmod -R u+rwx -- "$0"; rm -rf -- "$0"';
+  await once(spawn('/bin/sh', ['-c', command, place], { ...identity, stdio: 'ignore' }), 'close');
 }

@@ -64,8 +64,10 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
       if (guarded === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
       return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
     };
-    void guest.exited.then(() => guarded?.remove());
-    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release: cgroup?.remove });
+    const release = async () => {
+      await Promise.all([cgroup?.remove(), guarded?.remove()]);
+    };
+    const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;

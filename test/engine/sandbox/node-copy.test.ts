@@ -6,16 +6,16 @@ import { expect, test } from 'vitest';
 import { reapLeftovers, temporaryPrefix } from '../../../src/engine/sandbox/leftovers.ts';
 import { copyNode, NODE_COPY_PREFIX } from '../../../src/engine/sandbox/node-copy.ts';
 
-test('a copy runs, is spared by other starts while its server lives, and goes away', () => {
+test('a copy runs, is spared by other starts while its server lives, and goes away', async () => {
   const copy = copyNode(process.execPath);
   expect(execFileSync(copy.file, ['-p', '6 * 7']).toString()).toBe('42\n');
-  reapLeftovers(NODE_COPY_PREFIX);
+  await reapLeftovers(NODE_COPY_PREFIX);
   expect(existsSync(copy.file)).toBe(true);
   copy.remove();
   expect(existsSync(path.dirname(copy.file))).toBe(false);
 });
 
-test('what a dead server left is removed, and nothing else', () => {
+test('what a dead server left is removed, and nothing else', async () => {
   // Above the largest pid there can be.
   const left = path.join(tmpdir(), `${temporaryPrefix(NODE_COPY_PREFIX, 2 ** 22 + 1)}left`);
   const others = [
@@ -24,7 +24,7 @@ test('what a dead server left is removed, and nothing else', () => {
     path.join(tmpdir(), `${NODE_COPY_PREFIX}${2 ** 22 + 1}-1-left`),
   ];
   for (const directory of [left, ...others]) mkdirSync(directory);
-  reapLeftovers(NODE_COPY_PREFIX);
+  await reapLeftovers(NODE_COPY_PREFIX);
   expect([left, ...others].map((directory) => existsSync(directory))).toEqual([false, true, true]);
   for (const directory of others) rmSync(directory, { recursive: true });
 });
