@@ -1,10 +1,17 @@
 import { Resolver } from 'node:dns/promises';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+} from 'node:http';
 import { connect as connectTo, isIP, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { temporaryPrefix } from './leftovers.ts';
 import { isPublicAddress } from './public-address.ts';
 
@@ -61,8 +68,12 @@ export async function openEgressProxy(options: EgressOptions = {}): Promise<Egre
 
   const server = createServer((incoming, response) => {
     forward(incoming, response, reach).catch((error: unknown) => {
-      response.writeHead(statusOf(error), { 'content-type': 'text/plain', connection: 'close' });
-      response.end(`${wordsFor(error)}\n`);
+      // A status is told once; a cut connection says that the body is not whole.
+      if (response.headersSent) response.destroy();
+      else {
+        response.writeHead(statusOf(error), { 'content-type': 'text/plain', connection: 'close' });
+        response.end(`${wordsFor(error)}\n`);
+      }
     });
   });
   server.on('connection', keep);
@@ -111,22 +122,27 @@ async function forward(
   const url = parseUrl(incoming.url ?? '');
   if (url.protocol !== 'http:') throw new Refusal('only http:// is passed on as it is; use CONNECT');
   const upstream = await reach(url);
-  const { 'proxy-connection': _, 'proxy-authorization': __, ...headers } = incoming.headers;
-  await new Promise<void>((resolve, reject) => {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const outgoing = request({
       createConnection: () => upstream,
       method: incoming.method,
       path: `${url.pathname}${url.search}`,
       // The name that was checked, whatever the client wrote beside it.
-      headers: { ...headers, host: url.host, connection: 'close' },
+      headers: { ...passedOn(incoming), host: url.host, connection: 'close' },
     });
-    outgoing.once('error', reject).once('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 502, { ...answer.headers, connection: 'close' });
-      answer.pipe(response).once('close', resolve);
-    });
+    // Closed without either is how it ends when the server changes the protocol.
+    outgoing.on('error', reject).once('response', resolve).once('close', reject);
     response.once('close', () => outgoing.destroy());
     incoming.pipe(outgoing);
   });
+  response.writeHead(answer.statusCode ?? 502, { ...passedOn(answer), connection: 'close' });
+  await pipeline(answer, response);
+}
+
+/** Headers for the other side; trailers are not passed on, and Node throws at the name of one before a body of known length. */
+function passedOn({ headers }: IncomingMessage): IncomingHttpHeaders {
+  const { 'proxy-connection': _, 'proxy-authorization': __, trailer: ___, ...rest } = headers;
+  return rest;
 }
 
 async function firstConnection(

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { connect, createServer as createSocketServer } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect, createServer as createSocketServer, type Server } from 'node:net';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { openEgressProxy } from '../../../src/engine/sandbox/egress-proxy.ts';
 import { type Launcher, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
@@ -216,6 +216,104 @@ test('a sandbox without internet access has no way out', async () => {
   );
   await closed.destroy();
   await launcher.close();
+});
+
+const RESET = 'reset';
+const END = 'end';
+
+/** What a hostile web server sends, packet by packet, and what a client asks of it. */
+const hostile: { says: string; sends: string[]; asks?: string; shows: RegExp }[] = [
+  { says: 'status 000', sends: ['HTTP/1.1 000 X\r\ncontent-length: 0\r\n\r\n'], shows: /^HTTP\/1.1 502/ },
+  { says: 'status 099', sends: ['HTTP/1.1 099 X\r\ncontent-length: 0\r\n\r\n'], shows: /^HTTP\/1.1 502/ },
+  {
+    says: 'a trailer for a body of known length',
+    sends: ['HTTP/1.1 200 OK\r\nTrailer: X\r\ncontent-length: 4\r\n\r\nbody'],
+    shows: /^HTTP\/1.1 200 OK[\s\S]*body$/,
+  },
+  {
+    says: 'a bad chunk after the headers',
+    sends: ['HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n', 'zzzz\r\n'],
+    shows: /^HTTP\/1.1 200 OK[\s\S]*hello\r\n$/,
+  },
+  {
+    says: 'a bad chunk with the headers',
+    sends: ['HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzzzz\r\n'],
+    shows: /^HTTP\/1.1 |^$/,
+  },
+  {
+    says: 'a reset after the headers',
+    sends: ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello', RESET],
+    shows: /^HTTP\/1.1 200 OK[\s\S]*hello$/,
+  },
+  {
+    says: 'an early end after the headers',
+    sends: ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello', END],
+    shows: /^HTTP\/1.1 200 OK[\s\S]*hello$/,
+  },
+  { says: 'a reset instead of an answer', sends: [RESET], shows: /^HTTP\/1.1 502/ },
+  { says: 'what is not HTTP', sends: ['SSH-2.0-x\r\n'], shows: /^HTTP\/1.1 502/ },
+  {
+    says: 'another protocol',
+    sends: ['HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'],
+    shows: /^HTTP\/1.1 502/,
+  },
+  {
+    says: 'nothing bad, but the client a trailer for a body of known length',
+    sends: ['HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'],
+    asks: 'POST http://web.example.org/ HTTP/1.1\r\nhost: x\r\ntrailer: X\r\ncontent-length: 1\r\n\r\nx',
+    shows: /^HTTP\/1.1 200 OK[\s\S]*ok$/,
+  },
+];
+
+describe('a web server that sends', () => {
+  const ask = async (
+    socketPath: string,
+    text = 'GET http://web.example.org/ HTTP/1.1\r\nhost: x\r\n\r\n',
+  ) => {
+    const client = connect(socketPath);
+    let shown = '';
+    client.on('data', (data) => {
+      shown += data;
+    });
+    client.on('error', () => {}).write(text);
+    await once(client, 'close');
+    return shown;
+  };
+
+  test.each(hostile)('$says ends no more than its connection', async ({ sends, asks, shows }) => {
+    const upstream = createSocketServer((socket) => {
+      socket
+        .on('error', () => {})
+        .once('data', async () => {
+          for (const packet of sends) {
+            if (packet === RESET) socket.resetAndDestroy();
+            else if (packet === END) socket.end();
+            else socket.write(packet);
+            // Nothing tells when the other side has read a packet.
+            await new Promise((resolve) => setTimeout(resolve, 30));
+          }
+        });
+    });
+    await once(upstream.listen(0, '127.0.0.1'), 'listening');
+    let behind: Server = upstream;
+    const proxy = await openEgressProxy({
+      resolve: async () => [PUBLIC],
+      connect: () => connect(port.parse(behind.address()).port, '127.0.0.1'),
+    });
+    const thrown: unknown[] = [];
+    const note = (error: unknown) => thrown.push(error);
+    process.on('uncaughtException', note).on('unhandledRejection', note);
+    onTestFinished(() => {
+      process.off('uncaughtException', note).off('unhandledRejection', note);
+      proxy.close();
+      upstream.close();
+    });
+
+    expect(await ask(proxy.socketPath, asks)).toMatch(shows);
+    behind = web;
+    expect(await ask(proxy.socketPath)).toContain('GET web.example.org /');
+    expect(thrown).toEqual([]);
+  });
 });
 
 test('nothing is left of a proxy that is closed', async () => {
