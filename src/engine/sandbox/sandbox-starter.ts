@@ -11,6 +11,7 @@ import type { Machine } from './machine.ts';
 import { preparedInCalm } from './prepared-in-calm.ts';
 import type { Rung } from './rungs.ts';
 import { sandboxCommand } from './sandbox-command.ts';
+import { createSandboxUids, uidsOfProcesses } from './sandbox-uids.ts';
 import type { Architecture } from './seccomp.ts';
 import { startGuest } from './start-guest.ts';
 import { createWatchdog } from './watchdog.ts';
@@ -27,10 +28,6 @@ type SandboxStarterOptions = {
   log: Log;
 };
 
-/** Below the uids that systemd gives away by itself (61184 to 65519), above those of people. */
-const FIRST_UID = 61_000;
-const UIDS = 184;
-
 /** A sandbox is up in some 25 ms; a machine that needs this long is stuck. */
 const START_MS = 10_000;
 
@@ -42,11 +39,11 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
     commands: commandsOf(interpreters, limits.memoryBytes),
     rlimits: rlimits(limits, machine),
   };
-  // Not the uids of another server: without a user namespace the kernel counts the processes of both together.
-  let started = process.pid;
+  const uids = createSandboxUids();
 
   return preparedInCalm(async (rung: Rung, proxySocket?: string): Promise<LocalSandbox> => {
-    const uid = FIRST_UID + (started++ % UIDS);
+    const taken = rung.userNamespace || machine.uid !== 0 ? undefined : uidsOfProcesses();
+    const uid = machine.uid === 0 ? uids.take(taken) : machine.uid;
     const { command, guarded } = sandboxCommand({ ...options, rung, uid, agentConfig, proxySocket });
     const guest = await startGuest({
       ...command,
@@ -54,6 +51,7 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
       files,
       guard: guarded === undefined ? 'none' : rung.madeBy === 'seatbelt' ? 'ends and stops' : 'ends',
     }).catch((cause) => {
+      uids.giveBack(uid);
       throw notStarted(String(cause), cause);
     });
     const { rootPid, agentPid } = guest;
@@ -65,13 +63,14 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
       return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
     };
     const release = async () => {
+      uids.giveBack(uid);
       await Promise.all([cgroup?.remove(), guarded?.remove()]);
     };
     const { sandbox, ready } = createLocalSandbox({ guest, limits, log, watch, release });
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;
-      guest.offerToKernel();
+      if (machine.platform === 'linux') guest.offerToKernel();
       await cgroup?.hold();
     } catch (cause) {
       void sandbox.destroy();

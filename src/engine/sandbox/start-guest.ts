@@ -10,7 +10,7 @@ export type StartedGuest = Guest & {
   /** Of the process outside, whose only child is the agent. */
   rootPid: number;
   agentPid(): number | undefined;
-  /** From now on the kernel ends its processes before all others when memory runs out; to be called before there are many. */
+  /** Has the kernel end all its processes before others when memory runs out, if called when there is only the agent; throws when that cannot be seen. */
   offerToKernel(): void;
   /** Stops all its processes. */
   freeze(): Frozen;
@@ -73,11 +73,10 @@ export async function startGuest({ file, args, uid, files, guard }: Command): Pr
     complaints: () => complaints,
     exited,
     offerToKernel() {
-      try {
-        writeFileSync(`/proc/${agentPid()}/oom_score_adj`, '1000');
-      } catch {
-        // Gone, or on a system that has no such thing.
-      }
+      const pid = agentPid();
+      // Nor could the watchdog see it.
+      if (pid === undefined) throw new Error('its processes cannot be seen from outside');
+      writeFileSync(`/proc/${pid}/oom_score_adj`, '1000');
     },
     freeze() {
       if (guard !== 'ends and stops') return freeze(rootPid);
