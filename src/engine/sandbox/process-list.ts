@@ -13,8 +13,9 @@ export type SystemProcess = {
 /** Linux counts the time of a process in hundredths of a second, on every architecture there is a sandbox for. */
 const TICKS_PER_SECOND = 100;
 
-/** The longest command line that is told. */
+/** The longest command line that is told, and what is read for it: a process can make its own as long as its memory. */
 const MAX_COMMAND_CHARS = 1000;
+const MAX_COMMAND_BYTES = 4 * MAX_COMMAND_CHARS;
 
 /** All processes below this one, as seen from outside. */
 export function listProcesses(rootPid: number): SystemProcess[] {
@@ -29,7 +30,7 @@ export function listProcesses(rootPid: number): SystemProcess[] {
     // User time, system time and start.
     const [user = 0, system = 0, started = 0] = [fields[11], fields[12], fields[19]].map(Number);
     const ageSeconds = Math.max(0.01, uptimeSeconds - started / TICKS_PER_SECOND);
-    const command = readProc(`/proc/${hostPid}/cmdline`).split('\0').join(' ').trim();
+    const command = readProc(`/proc/${hostPid}/cmdline`, MAX_COMMAND_BYTES).split('\0').join(' ').trim();
     return [
       {
         pid,
