@@ -19,14 +19,17 @@ export function childrenOf(pid: number): number[] {
   );
 }
 
-/** Bytes of memory that a process holds; what it shares with others, as after a fork, counts in full. */
+/** Bytes of memory that a process holds, page tables and all; what it shares with others, as after a fork, counts in full. */
 export function residentBytes(pid: number): number {
-  return sumOf(readProc(`/proc/${pid}/status`), /^(?:RssAnon|RssShmem):\s+(\d+) kB$/gm) ?? 0;
+  return sumOf(readProc(`/proc/${pid}/status`), /^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$/gm) ?? 0;
 }
 
 /** The same with only its part of what is shared; takes the kernel some 5 ms per GiB. Undefined where it cannot be read. */
 export function proportionalBytes(pid: number): number | undefined {
-  return sumOf(readProc(`/proc/${pid}/smaps_rollup`), /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
+  const parts = sumOf(readProc(`/proc/${pid}/smaps_rollup`), /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
+  // A rollup leaves out page tables, of which every process has its own.
+  const tables = sumOf(readProc(`/proc/${pid}/status`), /^VmPTE:\s+(\d+) kB$/gm) ?? 0;
+  return parts === undefined ? undefined : parts + tables;
 }
 
 function sumOf(text: string, pattern: RegExp): number | undefined {

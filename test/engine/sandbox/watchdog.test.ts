@@ -13,6 +13,14 @@ const shared = 'import mmap\nm = mmap.mmap(-1, 2 << 30)\nfor at in range(0, 2 <<
 const crowd =
   'import os, time\nfor _ in range(8):\n  if os.fork() == 0:\n    b = bytearray(100 << 20)\n    time.sleep(100)\nwhile True: time.sleep(1)';
 
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // All of it ended.
+  }
+}
+
 test('ends a Python run that takes shared memory without end', async () => {
   const sandbox = await launch();
   await sandbox.run(request('python', 'x = 1'));
@@ -57,15 +65,48 @@ test('looks after background processes too', async () => {
   ).toBe('none\n');
 });
 
+test.each([
+  { says: 'alone', forks: 0 },
+  { says: 'beside memory that forks share', forks: 4 },
+])('counts page tables, which belong to no memory that a process holds, $says', async ({ forks }) => {
+  // One byte read of every 2 MiB: the page is the zero page, its table takes 4 KiB.
+  const tables = [
+    'import ctypes, mmap, os, time',
+    'shared = b"1" * (20 << 20)',
+    `for _ in range(${forks}):`,
+    '  if os.fork() == 0: time.sleep(100)',
+    'm = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)',
+    'm.madvise(mmap.MADV_NOHUGEPAGE)',
+    'for at in range(0, 64 << 30, 2 << 20): m[at]',
+    'print(flush=True)',
+    'time.sleep(100)',
+  ].join('\n');
+  const root = spawn('/bin/bash', ['-c', 'python3 -c "$1"; echo ended', 'bash', tables], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const { pid: rootPid = 0 } = root;
+  const lines = createInterface(root.stdout)[Symbol.asyncIterator]();
+  await lines.next();
+  const onAgentOverLimit = () => {};
+  const watchdog = createWatchdog({
+    ...{ rootPid, agentPid: () => undefined, limitBytes: 100 * MIB, onAgentOverLimit, idlePollMs: 10 },
+  });
+  onTestFinished(() => {
+    watchdog.stop();
+    killGroup(rootPid);
+  });
+  expect((await lines.next()).value).toBe('ended');
+  expect(watchdog.killedSince(0)).toBe(true);
+});
+
 test('kills the largest first, spares the agent, and says when only that is left', async () => {
   const eat = (mebibytes: number) =>
     `python3 -c 'import time; b = b"1" * (${mebibytes} << 20); time.sleep(100)' &`;
   const script = `${eat(120)} echo $!; ${eat(80)} echo $!; wait`;
   const root = spawn('/bin/bash', ['-c', script], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
   const { pid: rootPid = 0 } = root;
-  onTestFinished(() => {
-    process.kill(-rootPid, 'SIGKILL');
-  });
+  onTestFinished(() => killGroup(rootPid));
   const pids: string[] = [];
   for await (const line of createInterface(root.stdout)) {
     pids.push(line);
