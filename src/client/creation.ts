@@ -1,6 +1,6 @@
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
-import { type CreateRequest, type SandboxReply, sandboxReply } from '../contract/hopx.ts';
+import { type SandboxReply, sandboxReply, type TimedCreateRequest } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
 import type { Verdict } from './classify.ts';
 import type { Fingerprint, Journal } from './journal.ts';
@@ -10,7 +10,7 @@ import type { Perform } from './perform.ts';
 import { type CreateEnd, createReconciler } from './reconcile.ts';
 
 export type Creation = {
-  create(request: CreateRequest, call: Call): Promise<SandboxReply>;
+  create(request: TimedCreateRequest, call: Call): Promise<SandboxReply>;
   sweep(intent: Fingerprint, owner: string, call: Call): Promise<number>;
   settle(): Promise<void>;
 };
@@ -66,7 +66,7 @@ export function createCreation(options: CreationOptions): Creation {
     },
   });
 
-  const createUsable = async (request: CreateRequest, call: Call): Promise<SandboxReply> => {
+  const createUsable = async (request: TimedCreateRequest, call: Call): Promise<SandboxReply> => {
     const sandbox = await reconciler.create(request, call);
     known.add(sandbox.id);
     try {

@@ -4,10 +4,10 @@ import type { z } from 'zod';
 import { type Call, ownCall } from '../contract/call.ts';
 import { isGone } from '../contract/failures.ts';
 import {
-  type CreateRequest,
   listReply,
   type SandboxReply,
   sandboxReply,
+  type TimedCreateRequest,
   tokenReply,
 } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
@@ -24,7 +24,7 @@ import { createTransport } from './transport.ts';
 
 export type HopxClient = AgentClient & {
   /** Exactly one sandbox, also when the answer is lost: it is looked for, adopted, or made again. */
-  createSandbox(request: CreateRequest, call: Call): Promise<SandboxReply>;
+  createSandbox(request: TimedCreateRequest, call: Call): Promise<SandboxReply>;
   listSandboxes(call: Call): Promise<SandboxReply[]>;
   /** `alreadyGone` when the first thing heard of the sandbox is that it does not exist. */
   deleteSandbox(sandboxId: string, call: Call): Promise<{ alreadyGone: boolean }>;

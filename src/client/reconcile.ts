@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Call } from '../contract/call.ts';
 import { SandboxFailure } from '../contract/failures.ts';
-import type { CreateRequest, SandboxReply } from '../contract/hopx.ts';
+import type { SandboxReply, TimedCreateRequest } from '../contract/hopx.ts';
 import type { Log } from '../log.ts';
 import type { Fingerprint, Journal } from './journal.ts';
 import type { Lifetimes } from './lifetimes.ts';
@@ -12,7 +12,7 @@ export const OWNER_VARIABLE = 'HOPX_MCP_OWNER';
 
 type SandboxesApi = {
   /** One create on the wire; `onOrphan` hears what came of it when the caller had left by then. */
-  post(request: CreateRequest, call: Call, onOrphan: (end: CreateEnd) => void): Promise<CreateEnd>;
+  post(request: TimedCreateRequest, call: Call, onOrphan: (end: CreateEnd) => void): Promise<CreateEnd>;
   list(call: Call): Promise<SandboxReply[]>;
   get(sandboxId: string, call: Call): Promise<SandboxReply>;
   delete(sandboxId: string, call: Call): Promise<unknown>;
@@ -46,7 +46,7 @@ type ReconcilerOptions = {
 
 type Reconciler = {
   /** A create that is neither doubled nor lost: in doubt it looks, adopts what it finds, or repeats. */
-  create(request: CreateRequest, call: Call): Promise<SandboxReply>;
+  create(request: TimedCreateRequest, call: Call): Promise<SandboxReply>;
   /** Deletes what a create left behind that ended in doubt, if it can be told for certain; the number deleted. */
   sweep(intent: Fingerprint, owner: string, call: Call): Promise<number>;
   /** Finishes what is open: creates in flight, and the sweep after doubts. */
@@ -177,7 +177,7 @@ export function createReconciler({
   };
 
   const createOnce = async (
-    request: CreateRequest,
+    request: TimedCreateRequest,
     intent: Fingerprint,
     call: Call,
   ): Promise<SandboxReply> => {
@@ -206,7 +206,7 @@ export function createReconciler({
 
   return {
     create(request, call) {
-      const timeoutSeconds = lifetimes.take(request.timeout_seconds ?? 0);
+      const timeoutSeconds = lifetimes.take(request.timeout_seconds);
       const template = request.template_name ?? String(request.template_id ?? '');
       const intent = { timeoutSeconds, template, sinceMs: serverNow() };
       const marked = {

@@ -23,6 +23,9 @@ export const createRequest = z.object({
 });
 export type CreateRequest = z.input<typeof createRequest>;
 
+/** One that says how long the sandbox is to live, as all of this server's do. */
+export type TimedCreateRequest = CreateRequest & { timeout_seconds: number };
+
 /** The sandbox object (HopX OpenAPI). `isolation` and `languages` are the embedded engine's own additions. */
 export const sandboxReply = z.looseObject({
   id: z.string().min(1),

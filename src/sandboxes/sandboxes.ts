@@ -1,7 +1,7 @@
 import type { HopxClient } from '../client/hopx-client.ts';
 import { type Call, ownCall } from '../contract/call.ts';
-import { type NextStep, SandboxFailure } from '../contract/failures.ts';
-import { type CreateRequest, type SandboxReply, WORKDIR } from '../contract/hopx.ts';
+import { isGone, type NextStep, SandboxFailure } from '../contract/failures.ts';
+import { type SandboxReply, type TimedCreateRequest, WORKDIR } from '../contract/hopx.ts';
 import { type Deletion, languages, type Sandbox } from '../contract/results.ts';
 import type { Log } from '../log.ts';
 import { createExecutions, type Executed, type ExecuteInput } from './executions.ts';
@@ -97,7 +97,7 @@ export function createSandboxes({
   };
 
   const create = async (input: CreateInput, call: Call): Promise<Sandbox> => {
-    const request: CreateRequest = {
+    const request: TimedCreateRequest = {
       ...(/^\d+$/.test(input.template) ? { template_id: input.template } : { template_name: input.template }),
       timeout_seconds: input.timeoutSeconds ?? ttlSeconds,
       ...(input.internetAccess !== undefined && { internet_access: input.internetAccess }),
@@ -189,11 +189,4 @@ export function createSandboxes({
       await api.close();
     },
   };
-}
-
-function isGone(error: unknown): boolean {
-  return (
-    error instanceof SandboxFailure &&
-    (error.code === 'RESOURCE_NOT_FOUND' || error.code === 'SANDBOX_EXPIRED')
-  );
 }

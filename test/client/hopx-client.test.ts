@@ -140,7 +140,10 @@ describe('execute', () => {
 
   test('is one request on a warm connection once the sandbox is known', async () => {
     const { client, server } = await setUp({ 'POST /execute': { body: ran } });
-    const { id } = await client.createSandbox({ template_name: 'code-interpreter' }, newCall());
+    const { id } = await client.createSandbox(
+      { template_name: 'code-interpreter', timeout_seconds: 300 },
+      newCall(),
+    );
     await client.execute(id, { code: '1' }, newCall());
     const before = server.requests.length;
     for (const code of ['2', '3', '4']) await client.execute(id, { code }, newCall());
@@ -207,7 +210,9 @@ describe('the control plane', () => {
     });
     closers.push(() => client.close());
     const call = newCall({ budgetMs: 20_000 });
-    expect(await failureOf(client.createSandbox({ template_name: 't' }, call))).toMatchObject({
+    expect(
+      await failureOf(client.createSandbox({ template_name: 't', timeout_seconds: 300 }, call)),
+    ).toMatchObject({
       code: 'NETWORK_ERROR',
       facts: { outcome: 'not_performed' },
     });
@@ -250,7 +255,7 @@ describe('the control plane', () => {
     });
     const abort = new AbortController();
     const creating = failureOf(
-      client.createSandbox({ template_name: 't' }, newCall({ signal: abort.signal })),
+      client.createSandbox({ template_name: 't', timeout_seconds: 300 }, newCall({ signal: abort.signal })),
     );
     await wanted;
     abort.abort();
@@ -295,7 +300,9 @@ describe('a create', () => {
       'DELETE /v1/sandboxes/{id}': { body: { status: 'deleted' } },
     });
     const startedMs = performance.now();
-    const creating = failureOf(client.createSandbox({ template_name: 't' }, newCall({ budgetMs: 300 })));
+    const creating = failureOf(
+      client.createSandbox({ template_name: 't', timeout_seconds: 300 }, newCall({ budgetMs: 300 })),
+    );
     expect(await creating).toMatchObject({
       code: 'REQUEST_TIMEOUT',
       facts: { outcome: 'unknown', retryable: true },
@@ -317,7 +324,9 @@ describe('a create', () => {
       },
     });
     const deleting = client.deleteSandbox('old', newCall());
-    expect(await client.createSandbox({ template_name: 't' }, newCall())).toMatchObject({ id: 'sbx1' });
+    expect(await client.createSandbox({ template_name: 't', timeout_seconds: 300 }, newCall())).toMatchObject(
+      { id: 'sbx1' },
+    );
     await deleting;
   });
 
@@ -326,7 +335,9 @@ describe('a create', () => {
       'POST /v1/sandboxes': { status: 201, body: sandboxBody('http://127.0.0.1:1', { status: 'failed' }) },
       'DELETE /v1/sandboxes/{id}': { body: { status: 'deleted' } },
     });
-    expect(await failureOf(client.createSandbox({ template_name: 't' }, newCall()))).toMatchObject({
+    expect(
+      await failureOf(client.createSandbox({ template_name: 't', timeout_seconds: 300 }, newCall())),
+    ).toMatchObject({
       code: 'SERVICE_UNAVAILABLE',
     });
     expect(server.received('DELETE /v1/sandboxes/{id}')).toHaveLength(1);
@@ -338,7 +349,7 @@ test('bodies that wait are bounded together: a flood is refused, what waits goes
     'POST /execute': (_request, nth) =>
       nth === 0 ? refusal(429, 'RATE_LIMIT_EXCEEDED', { retry_after: 0.5 }) : { body: ran },
   });
-  await client.createSandbox({ template_name: 't' }, newCall());
+  await client.createSandbox({ template_name: 't', timeout_seconds: 300 }, newCall());
   const code = 'x'.repeat(1024 * 1024);
   const ends = await Promise.allSettled(
     Array.from({ length: 30 }, () => client.execute('sbx1', { code }, newCall())),
