@@ -30,8 +30,8 @@ const PORTS = [80, 443];
 /** A package index answers in seconds; a download that stands still for so long is dead. */
 const IDLE_MS = 120_000;
 const CONNECT_MS = 10_000;
-/** For all sandboxes together; pip opens one, a browser six a host. */
-const MAX_CONNECTIONS = 256;
+/** pip opens one, npm 15, a browser six a host; each takes two of the descriptors that this process has. */
+const MAX_CONNECTIONS = 64;
 
 /** How the directory of its socket begins. */
 export const EGRESS_PREFIX = 'hopx-egress-';
@@ -39,7 +39,7 @@ export const EGRESS_PREFIX = 'hopx-egress-';
 /** Why a host is out of reach, in words for whoever reads the output of the code. */
 class Refusal extends Error {}
 
-/** An HTTP proxy on a unix socket that leads to public addresses alone; it resolves names itself and connects to what it checked. */
+/** An HTTP proxy for one sandbox, on a unix socket, that leads to public addresses alone; it resolves names itself and connects to what it checked. */
 export async function openEgressProxy(options: EgressOptions = {}): Promise<EgressProxy> {
   const { allowedHosts, resolve = lookUp, connect = (host, port) => connectTo({ host, port }) } = options;
   const open = new Set<Duplex>();

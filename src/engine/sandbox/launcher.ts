@@ -42,7 +42,7 @@ export type Launcher = {
   /** Those whose interpreter works inside. */
   languages: readonly Language[];
   launch(options: { id: string; internetAccess: boolean }): Promise<LocalSandbox>;
-  /** Lets go of what is shared by the sandboxes and of those that nobody asked for; the others are not touched. */
+  /** Lets go of what sandboxes share, their ways out, and those that nobody asked for; the others go on. */
   close(): Promise<void>;
 };
 
@@ -71,7 +71,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
   const files = handed.map(createHandedFile);
   const cgroups = await openingCgroups;
-  let proxy: Promise<EgressProxy> | undefined;
+  const proxies = new Set<EgressProxy>();
   let pool: SandboxPool<LocalSandbox> | undefined;
 
   const start = createSandboxStarter({
@@ -79,7 +79,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   });
 
   const close = async () => {
-    void proxy?.then((opened) => opened.close());
+    for (const proxy of proxies) proxy.close();
     for (const file of files) file.close();
     nodeCopy?.remove();
     await pool?.close();
@@ -105,8 +105,16 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
       async launch({ internetAccess }) {
         if (!internetAccess) return opened.take();
         if (rung.madeBy === 'landlock' || isMac) throw noInternet(machine);
-        proxy ??= openProxy({ allowedHosts: options.allowedHosts });
-        return start(rung, (await proxy).socketPath);
+        // Each has its own, so that none can take the connections of another.
+        const proxy = await openProxy({ allowedHosts: options.allowedHosts });
+        proxies.add(proxy);
+        const closeProxy = () => {
+          proxies.delete(proxy);
+          proxy.close();
+        };
+        const starting = start(rung, proxy.socketPath);
+        void starting.then(({ ended }) => ended).then(closeProxy, closeProxy);
+        return starting;
       },
     };
   } catch (failure) {

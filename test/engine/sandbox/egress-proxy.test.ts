@@ -316,6 +316,52 @@ describe('a web server that sends', () => {
   });
 });
 
+describe('the proxy of a sandbox', () => {
+  const sockets: string[] = [];
+  const noted: typeof openEgressProxy = async (options) => {
+    const proxy = await openProxy(options);
+    sockets.push(proxy.socketPath);
+    return proxy;
+  };
+  const left = () => sockets.map((socket) => existsSync(socket));
+
+  test('is its own, and is gone with it', async () => {
+    const launcher = await openLauncher({ openProxy: noted });
+    const [one, other, third] = await Promise.all(
+      ['one', 'other', 'third'].map((id) => launcher.launch({ id, internetAccess: true })),
+    );
+    expect(new Set(sockets).size).toBe(3);
+    expect(left()).toEqual([true, true, true]);
+    const held = `import socket\nheld = [socket.socket(socket.AF_UNIX) for _ in range(300)]\nfor each in held: each.connect("/run/proxy")\n`;
+    expect(await one?.run(request('python', held))).toMatchObject({ exitCode: 0 });
+    expect(await bash(get('http://web.example.org/x'), other)).toContain('GET web.example.org /x');
+
+    await one?.destroy();
+    expect(left().filter((isLeft) => isLeft)).toHaveLength(2);
+    expect(await bash(get('http://web.example.org/y'), other)).toContain('GET web.example.org /y');
+    await other?.destroy();
+    expect(left().filter((isLeft) => isLeft)).toHaveLength(1);
+    await launcher.close();
+    expect(left()).toEqual([false, false, false]);
+    await third?.destroy();
+  });
+
+  test('is closed when the sandbox does not start', async () => {
+    let isClosed = false;
+    const close = () => {
+      isClosed = true;
+    };
+    const launcher = await openLauncher({
+      openProxy: async () => ({ socketPath: '/nonexistent/proxy', close }),
+    });
+    await expect(launcher.launch({ id: 'none', internetAccess: true })).rejects.toMatchObject({
+      code: 'SERVICE_UNAVAILABLE',
+    });
+    expect(isClosed).toBe(true);
+    await launcher.close();
+  });
+});
+
 test('nothing is left of a proxy that is closed', async () => {
   const proxy = await openEgressProxy();
   proxy.close();
