@@ -14,11 +14,9 @@ export const withoutNamespaces: MoreDenied = {
       calls: {
         shmat: [30, 196],
         shmctl: [31, 195],
-        semget: [64, 190],
         semop: [65, 193],
         semtimedop: [220, 192],
         semctl: [66, 191],
-        msgget: [68, 186],
         msgsnd: [69, 189],
         msgrcv: [70, 188],
         msgctl: [71, 187],

@@ -114,8 +114,15 @@ export const deniedSyscalls: readonly Denied[] = [
   },
   {
     verdict: 'ENOSYS',
+    // Of System V too, where a set of semaphores takes 2 MiB; programs use the semaphores and shared memory of POSIX.
     why: "memory that is in no process's resident set and no sized tmpfs would escape the watchdog",
-    calls: { memfd_create: [319, 279], memfd_secret: [447, 447], shmget: [29, 194] },
+    calls: {
+      memfd_create: [319, 279],
+      memfd_secret: [447, 447],
+      shmget: [29, 194],
+      semget: [64, 190],
+      msgget: [68, 186],
+    },
   },
 ];
 

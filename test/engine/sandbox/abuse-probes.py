@@ -203,13 +203,27 @@ def _(): return resource.prlimit(WORLD["victim"], resource.RLIMIT_CORE, (0, 0)) 
 @probe("process: say where one of the user's runs")
 def _(): return os.sched_setaffinity(WORLD["victim"], os.sched_getaffinity(0)) is None
 
-@probe("process: stop the supervisor")
-def _():
-    os.kill(WORLD["supervisor"], signal.SIGSTOP)
+def stops_supervisor(stop):
+    stop()
     time.sleep(0.05)
     stopped = open("/proc/%d/stat" % WORLD["supervisor"]).read().rpartition(")")[2].split()[0] == "T"
     os.kill(WORLD["supervisor"], signal.SIGCONT)
     return stopped
+
+@probe("process: stop the supervisor")
+def _(): return stops_supervisor(lambda: os.kill(WORLD["supervisor"], signal.SIGSTOP))
+
+@probe("process: stop the supervisor as the owner of a socket")
+def _():
+    import fcntl
+    here, there = socket.socketpair()
+    def stop():
+        # FIOSETOWN; F_SETSIG
+        fcntl.ioctl(here, 0x8901, struct.pack("i", WORLD["supervisor"]))
+        fcntl.fcntl(here, 10, signal.SIGSTOP)
+        fcntl.fcntl(here, fcntl.F_SETFL, fcntl.fcntl(here, fcntl.F_GETFL) | os.O_ASYNC)
+        there.send(b"x")
+    return stops_supervisor(stop)
 
 @probe("process: trace the supervisor", "kernel.yama.ptrace_scope of 0")
 def _():
@@ -405,6 +419,13 @@ def _(): return syscall(319, 279, b"x", 0) >= 0
 
 @probe("kernel: shared memory of System V")
 def _(): return LIBC.shmctl(syscall(29, 194, 0, 4096, 0o600), 0, 0) == 0
+
+# In memory of the kernel, which no process holds and which outlives them all; IPC_RMID.
+@probe("kernel: semaphores of System V")
+def _(): return LIBC.semctl(syscall(64, 190, 0, 32000, 0o600), 0, 0) == 0
+
+@probe("kernel: message queues of System V")
+def _(): return LIBC.msgctl(syscall(68, 186, 0, 0o600), 0, 0) == 0
 
 @probe("kernel: reach a message queue of the user")
 def _(): return syscall(68, 186, WORLD["queue"], 0o600) >= 0
