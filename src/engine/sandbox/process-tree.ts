@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync, readSync, statfsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
 /** All descendants of a process on this machine; empty where the kernel does not tell. */
@@ -24,9 +25,10 @@ export function residentBytes(pid: number): number {
   return sumOf(readProc(`/proc/${pid}/status`), /^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$/gm) ?? 0;
 }
 
-/** The same with only its part of what is shared; takes the kernel some 5 ms per GiB. Undefined where it cannot be read. */
-export function proportionalBytes(pid: number): number | undefined {
-  const parts = sumOf(readProc(`/proc/${pid}/smaps_rollup`), /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
+/** The same with only its part of what is shared; takes a thread 5 ms per GiB, 20 of small pages. Undefined where it cannot be read. */
+export async function proportionalBytes(pid: number): Promise<number | undefined> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
+  const parts = sumOf(rollup, /^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB$/gm);
   // A rollup leaves out page tables, of which every process has its own.
   const tables = sumOf(readProc(`/proc/${pid}/status`), /^VmPTE:\s+(\d+) kB$/gm) ?? 0;
   return parts === undefined ? undefined : parts + tables;

@@ -1,4 +1,10 @@
-import { countFiles, descendants, killProcess, proportionalBytes, residentBytes } from './process-tree.ts';
+import {
+  countFiles,
+  descendants,
+  killProcess,
+  proportionalBytes as measureProportional,
+  residentBytes,
+} from './process-tree.ts';
 
 export type Watchdog = {
   runStarted(): void;
@@ -23,7 +29,16 @@ type WatchdogOptions = {
   /** How often it looks while a run is in flight, and while only background processes can grow. */
   busyPollMs?: number;
   idlePollMs?: number;
+  /** Takes the kernel long, so that nothing here may wait for it. */
+  proportionalBytes?(pid: number): Promise<number | undefined>;
 };
+
+type Size = { pid: number; bytes: number };
+
+/** Some 15 forks that share a gigabyte of small pages; what is not measured by then counts in full, lest growth go unseen. */
+const MEASURING_MS = 250;
+/** Code can keep the kernel from measuring a process while another one grows: by then all count in full. */
+const OVERDUE_MS = 500;
 
 /**
  * Kills the largest processes of a sandbox that holds more memory than it may; needs neither rights nor cgroups. Where
@@ -32,8 +47,10 @@ type WatchdogOptions = {
 export function createWatchdog(options: WatchdogOptions): Watchdog {
   // 100 ms lets some 0.2 GiB through before the kill; a look at a sandbox costs about 0.1 ms.
   const { rootPid, agentPid, limitBytes, maxFiles, memoryKills = () => 0, onAgentOverLimit } = options;
-  const { busyPollMs = 100, idlePollMs = 1000 } = options;
+  const { busyPollMs = 100, idlePollMs = 1000, proportionalBytes = measureProportional } = options;
   let runs = 0;
+  let isStopped = false;
+  let measuringSinceMs: number | undefined;
   let lastKillMs = Number.NEGATIVE_INFINITY;
   let seenKills = 0;
 
@@ -48,17 +65,41 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     // Killing does not take them away; only the end of the sandbox does.
     if (maxFiles !== undefined && agent !== undefined && countFiles(agent) > maxFiles)
       return onAgentOverLimit();
-    const sizes = memoryUse(rootPid, limitBytes);
-    let excess = sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
-    if (excess <= 0) return;
+    const sizes = descendants(rootPid).map((pid) => ({ pid, bytes: residentBytes(pid) }));
+    if (excessOf(sizes) <= 0) return;
+    if (measuringSinceMs === undefined) void measure(sizes);
+    else if (performance.now() > measuringSinceMs + OVERDUE_MS) killExcess(sizes);
+  };
+  const excessOf = (sizes: readonly Size[]) => sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
+  /** As exactly as it takes to see that all is well. */
+  const measure = async (sizes: readonly Size[]) => {
+    const sinceMs = performance.now();
+    measuringSinceMs = sinceMs;
+    let excess = excessOf(sizes);
+    const measured = sizes.toSorted(largestFirst);
+    for (const size of measured) {
+      if (isStopped || excess <= 0 || performance.now() > sinceMs + MEASURING_MS) break;
+      const bytes = (await proportionalBytes(size.pid)) ?? size.bytes;
+      excess -= size.bytes - bytes;
+      size.bytes = bytes;
+    }
+    measuringSinceMs = undefined;
+    if (!isStopped) killExcess(measured);
+  };
+  const killExcess = (measured: readonly Size[]) => {
+    // Of those that ended meanwhile the memory is free, and the pid may be anybody's.
+    const living = new Set(descendants(rootPid));
+    const sizes = measured.filter(({ pid }) => living.has(pid)).sort(largestFirst);
+    const agent = agentPid();
+    let excess = excessOf(sizes);
     for (const { pid, bytes } of sizes) {
+      if (excess <= 0) return;
       if (pid === agent) continue;
       lastKillMs = performance.now();
       killProcess(pid);
       excess -= bytes;
-      if (excess <= 0) return;
     }
-    onAgentOverLimit();
+    if (excess > 0) onAgentOverLimit();
   };
   const repeat = (everyMs: number) => setInterval(poll, everyMs).unref();
   let timer = repeat(idlePollMs);
@@ -80,26 +121,11 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       lookForKills();
       return lastKillMs >= timeMs;
     },
-    stop: () => clearInterval(timer),
+    stop() {
+      isStopped = true;
+      clearInterval(timer);
+    },
   };
 }
 
-const MEASURING_MS = 100;
-
-/** What each process below this one holds, largest first; as exactly as it takes to see that all is well. */
-function memoryUse(rootPid: number, limitBytes: number): { pid: number; bytes: number }[] {
-  const largestFirst = (one: { bytes: number }, other: { bytes: number }) => other.bytes - one.bytes;
-  const sizes = descendants(rootPid)
-    .map((pid) => ({ pid, bytes: residentBytes(pid) }))
-    .sort(largestFirst);
-  let excess = sizes.reduce((sum, { bytes }) => sum + bytes, -limitBytes);
-  // Hundreds of forks that share a gigabyte would keep this process busy for seconds; those count in full.
-  const untilMs = performance.now() + MEASURING_MS;
-  for (const size of sizes) {
-    if (excess <= 0 || performance.now() > untilMs) break;
-    const bytes = proportionalBytes(size.pid) ?? size.bytes;
-    excess -= size.bytes - bytes;
-    size.bytes = bytes;
-  }
-  return sizes.sort(largestFirst);
-}
+const largestFirst = (one: Size, other: Size) => other.bytes - one.bytes;

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { expect, onTestFinished, test } from 'vitest';
-import { descendants, residentBytes } from '../../../src/engine/sandbox/process-tree.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { childrenOf, descendants, residentBytes } from '../../../src/engine/sandbox/process-tree.ts';
 import { createWatchdog } from '../../../src/engine/sandbox/watchdog.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
@@ -98,6 +99,126 @@ test.each([
   });
   expect((await lines.next()).value).toBe('ended');
   expect(watchdog.killedSince(0)).toBe(true);
+});
+
+describe('while processes are measured', () => {
+  /** Two processes that are well over the limit below, each the child of a shell. */
+  const startPair = async () => {
+    const eat = `python3 -c 'import time; b = b"1" * (20 << 20); print(flush=True); time.sleep(100)'`;
+    const root = spawn('/bin/bash', ['-c', `(${eat}; true) & (${eat}; true) & wait`], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const { pid: rootPid = 0 } = root;
+    onTestFinished(() => killGroup(rootPid));
+    const lines = createInterface(root.stdout)[Symbol.asyncIterator]();
+    for (let count = 0; count < 2; count += 1) await lines.next();
+    const large = () => descendants(rootPid).filter((pid) => residentBytes(pid) > 20 * MIB);
+    return { rootPid, large };
+  };
+  const watch = (rootPid: number, proportionalBytes: (pid: number) => Promise<number | undefined>) => {
+    const watchdog = createWatchdog({
+      ...{ rootPid, proportionalBytes, agentPid: () => undefined, onAgentOverLimit() {} },
+      ...{ limitBytes: 10 * MIB, idlePollMs: 5 },
+    });
+    onTestFinished(() => watchdog.stop());
+    return watchdog;
+  };
+  const passes = (timeMs: number) => new Promise((resolve) => setTimeout(resolve, timeMs));
+
+  test('one is at a time, and none when all is well', async () => {
+    const { rootPid, large } = await startPair();
+    let atOnce = 0;
+    let most = 0;
+    let measured = 0;
+    watch(rootPid, async () => {
+      atOnce += 1;
+      most = Math.max(most, atOnce);
+      await passes(30);
+      atOnce -= 1;
+      measured += 1;
+      return 0;
+    });
+    await expect.poll(() => measured, { timeout: 5000 }).toBeGreaterThan(4);
+    expect(most).toBe(1);
+    expect(large()).toHaveLength(2);
+  });
+
+  test('nothing is killed once the watch is over', async () => {
+    const { rootPid, large } = await startPair();
+    const measuring = new EventEmitter();
+    const asked = once(measuring, 'asked');
+    const replied = once(measuring, 'reply');
+    const watchdog = watch(rootPid, async () => {
+      measuring.emit('asked');
+      await replied;
+      return 1024 * MIB;
+    });
+    await asked;
+    watchdog.stop();
+    measuring.emit('reply');
+    await passes(100);
+    expect(large()).toHaveLength(2);
+    expect(watchdog.killedSince(0)).toBe(false);
+  });
+
+  test('none is killed that has left', async () => {
+    const { rootPid, large } = await startPair();
+    const [one = 0, other = 0] = large();
+    const measuring = new EventEmitter();
+    const asked = once(measuring, 'asked');
+    const replied = once(measuring, 'reply');
+    watch(rootPid, async () => {
+      measuring.emit('asked');
+      await replied;
+      return 1024 * MIB;
+    });
+    await asked;
+    // Its child is now that of another, as a process would be that got its pid.
+    const parent = childrenOf(rootPid).find((pid) => childrenOf(pid).includes(one));
+    process.kill(parent ?? 0, 'SIGKILL');
+    await expect.poll(large).toEqual([other]);
+    measuring.emit('reply');
+    await expect.poll(large).toEqual([]);
+    expect(residentBytes(one)).toBeGreaterThan(20 * MIB);
+  });
+
+  test('a measurement without end does not keep it from killing', async () => {
+    const { rootPid, large } = await startPair();
+    watch(rootPid, () => new Promise(() => {}));
+    await expect.poll(large, { timeout: 5000 }).toEqual([]);
+  });
+
+  test('this process goes on with its work', async () => {
+    const family = [
+      'import mmap, os, time',
+      'm = mmap.mmap(-1, 300 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)',
+      'm.madvise(mmap.MADV_NOHUGEPAGE)',
+      'for at in range(0, 300 << 20, 4096): m[at] = 1',
+      'for _ in range(24):',
+      '  if os.fork() == 0: time.sleep(100)',
+      'print(flush=True)',
+      'time.sleep(100)',
+    ].join('\n');
+    const root = spawn('/bin/bash', ['-c', 'python3 -c "$1"; true', 'bash', family], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const { pid: rootPid = 0 } = root;
+    onTestFinished(() => killGroup(rootPid));
+    await createInterface(root.stdout)[Symbol.asyncIterator]().next();
+    const watchdog = createWatchdog({
+      ...{ rootPid, agentPid: () => undefined, onAgentOverLimit() {}, limitBytes: 700 * MIB },
+    });
+    onTestFinished(() => watchdog.stop());
+    watchdog.runStarted();
+    await passes(100);
+    const before = performance.eventLoopUtilization();
+    await passes(1000);
+    // Measured on this thread it is 1.
+    expect(performance.eventLoopUtilization(before).utilization).toBeLessThan(0.5);
+    expect(descendants(rootPid)).toHaveLength(25);
+  });
 });
 
 test('kills the largest first, spares the agent, and says when only that is left', async () => {
