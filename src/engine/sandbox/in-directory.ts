@@ -42,10 +42,10 @@ export function inDirectory({ interpreters, limits, agentConfig }: Options) {
       command: [python.executable, '-S', `${directory.path}/agent/agent.pyc`, JSON.stringify(agent)],
     },
     /** The watchdog, with an eye on the disk. */
-    watchDisk(watchdog: Watchdog, onOverLimit: () => void): Watchdog {
+    watchDisk(watchdog: Watchdog, rootPid: number, onOverLimit: () => void): Watchdog {
       const maxBytes = limits.workspaceBytes + limits.tmpBytes;
       const places = directory.writable;
-      const stopWatching = watchDisk({ places, maxBytes, maxFiles: limits.files, onOverLimit });
+      const stopWatching = watchDisk({ places, maxBytes, maxFiles: limits.files, rootPid, onOverLimit });
       return {
         ...watchdog,
         stop() {

@@ -60,7 +60,7 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
     const watch = (hooks: { onAgentOverLimit(): void }) => {
       const watched = { rootPid, agentPid, limitBytes: limits.memoryBytes, memoryKills, ...hooks };
       if (guarded === undefined) return createWatchdog({ ...watched, maxFiles: limits.files });
-      return guarded.watchDisk(createWatchdog(watched), hooks.onAgentOverLimit);
+      return guarded.watchDisk(createWatchdog(watched), rootPid, hooks.onAgentOverLimit);
     };
     const release = async () => {
       uids.giveBack(uid);
