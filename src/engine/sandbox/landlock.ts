@@ -12,10 +12,12 @@ import { type Architecture, seccompFilter } from './seccomp.ts';
 export const landlockIsolation = ({ uid }: Machine, limited = '') =>
   'Landlock rules for files, signals and ports with a system-call filter, ' +
   `as ${uid === 0 ? 'an unprivileged user' : 'the user of this server'}, and no network at all; ` +
-  'without namespaces, which this machine refuses: code sees which files exist outside but not what is in them, ' +
+  'without namespaces, which this machine refuses: code sees of a path outside whether it exists, its size and date and ' +
+  'where a link leads, but not what is in it, ' +
   '/workspace and /tmp are known to the tools alone while code uses its working directory and TMPDIR, ' +
   'there is no /proc, no terminal and no shared memory, what stops one run stops all that run in the sandbox, ' +
-  'the cap on its files is checked twice a second, and files cannot be given another date' +
+  'the cap on its files is checked by looking, twice a second at most, which deleted or moving files may escape until ' +
+  'the disk is nearly full, and files cannot be given another date' +
   (uid === 0 ? '' : ', owner or mode, and its processes are counted together with all others of the user') +
   `${limited}; the kernel is shared with this machine.`;
 

@@ -51,7 +51,7 @@ describe('outside of a sandbox', () => {
 const exceptions: { name: string; why: string; madeBy?: Rung['madeBy'] }[] = [
   {
     name: 'bomb: files in the workspace',
-    why: 'without a file system of its own there is only a look twice a second, which ends the sandbox',
+    why: 'without a file system of its own there is only a look twice a second at most, which ends the sandbox',
     madeBy: 'landlock',
   },
 ];
