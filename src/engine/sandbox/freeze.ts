@@ -1,4 +1,4 @@
-import { descendants, statOf } from './process-tree.ts';
+import { descendants, threadStates } from './process-tree.ts';
 
 /** Stopped processes, to be let go on. */
 export type Frozen = { thaw(): void };
@@ -6,17 +6,23 @@ export type Frozen = { thaw(): void };
 /** A fork bomb is stopped after a few rounds: what is stopped does not fork. */
 const MAX_ROUNDS = 50;
 
+/** Stopped, by a signal or a debugger, or ended. */
+const AT_REST = 'TtZX';
+
 /** Stops all processes below this one, until a look finds none that runs; those stopped already stay so at the end. */
 export function freeze(rootPid: number): Frozen {
   const stopped = new Set<number>();
-  const before = new Set<number>();
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
-    const fresh = descendants(rootPid).filter((pid) => !stopped.has(pid) && !before.has(pid));
-    if (fresh.length === 0) break;
-    for (const pid of fresh) {
-      if (round === 0 && statOf(pid)[0] === 'T') before.add(pid);
-      else if (signal(pid, 'SIGSTOP')) stopped.add(pid);
+    let isRunning = false;
+    for (const pid of descendants(rootPid)) {
+      const states = threadStates(pid).filter((state) => !AT_REST.includes(state));
+      if (states.length === 0) continue;
+      // However often: what is not yet stopped may have let it go on, or have stopped it before.
+      if (signal(pid, 'SIGSTOP')) stopped.add(pid);
+      // What waits in the kernel, as for a stopped child to leave its memory, runs no code before it sees the signal.
+      isRunning ||= states.some((state) => state !== 'D');
     }
+    if (!isRunning) break;
   }
   return {
     thaw() {

@@ -56,7 +56,16 @@ export function countFiles(pid: number): number {
 
 /** Of `/proc/PID/stat` what comes after the name: the state first; empty of a process that is gone. */
 export function statOf(pid: number): string[] {
-  const stat = readProc(`/proc/${pid}/stat`);
+  return fieldsOf(`/proc/${pid}/stat`);
+}
+
+/** The state of every thread, as a letter; the first may have ended long before the others. */
+export function threadStates(pid: number): string[] {
+  return list(`/proc/${pid}/task`).flatMap((thread) => fieldsOf(`/proc/${pid}/task/${thread}/stat`)[0] ?? []);
+}
+
+function fieldsOf(file: string): string[] {
+  const stat = readProc(file);
   // The name may hold anything, parentheses too.
   return stat
     .slice(stat.lastIndexOf(')') + 2)
