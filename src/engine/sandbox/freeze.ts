@@ -8,21 +8,19 @@ const MAX_ROUNDS = 50;
 
 /** Stopped, by a signal or a debugger, or ended. */
 const AT_REST = 'TtZX';
+/** In the kernel, as for a stopped child to leave its memory: it sees the signal before it runs any code. */
+const WAITING = 'D';
 
 /** Stops all processes below this one, until a look finds none that runs; those stopped already stay so at the end. */
 export function freeze(rootPid: number): Frozen {
   const stopped = new Set<number>();
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
-    let isRunning = false;
-    for (const pid of descendants(rootPid)) {
-      const states = threadStates(pid).filter((state) => !AT_REST.includes(state));
-      if (states.length === 0) continue;
-      // However often: what is not yet stopped may have let it go on, or have stopped it before.
-      if (signal(pid, 'SIGSTOP')) stopped.add(pid);
-      // What waits in the kernel, as for a stopped child to leave its memory, runs no code before it sees the signal.
-      isRunning ||= states.some((state) => state !== 'D');
-    }
-    if (!isRunning) break;
+    const found = descendants(rootPid).map((pid) => ({ pid, states: threadStates(pid) }));
+    const awake = found.filter(({ states }) => states.some((state) => !AT_REST.includes(state)));
+    // In one go, and all of them each time: one that runs can let those go on that were stopped before it.
+    for (const { pid } of awake) if (signal(pid, 'SIGSTOP')) stopped.add(pid);
+    if (awake.every(({ states }) => states.every((state) => AT_REST.includes(state) || state === WAITING)))
+      break;
   }
   return {
     thaw() {
