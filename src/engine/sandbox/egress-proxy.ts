@@ -10,7 +10,7 @@ import {
 import { connect as connectTo, isIP, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { temporaryPrefix } from './leftovers.ts';
 import { isPublicAddress } from './public-address.ts';
@@ -66,7 +66,11 @@ export async function openEgressProxy(options: EgressOptions = {}): Promise<Egre
     });
   };
 
+  const served = new WeakSet<Duplex>();
   const server = createServer((incoming, response) => {
+    // The answer closes the connection; those asked for in one breath would all be connected to.
+    if (served.has(incoming.socket)) return;
+    served.add(incoming.socket);
     forward(incoming, response, reach).catch((error: unknown) => {
       // A status is told once; a cut connection says that the body is not whole.
       if (response.headersSent) response.destroy();
@@ -84,8 +88,8 @@ export async function openEgressProxy(options: EgressOptions = {}): Promise<Egre
       client.write('HTTP/1.1 200 Connection established\r\n\r\n');
       upstream.write(head);
       client.pipe(upstream).pipe(client);
-      client.once('close', () => upstream.destroy());
       upstream.once('close', () => client.destroy());
+      onClose(client, () => upstream.destroy());
     };
     tunnel().catch((error: unknown) => {
       const words = wordsFor(error);
@@ -132,7 +136,7 @@ async function forward(
     });
     // Closed without either is how it ends when the server changes the protocol.
     outgoing.on('error', reject).once('response', resolve).once('close', reject);
-    response.once('close', () => outgoing.destroy());
+    onClose(response, () => outgoing.destroy());
     incoming.pipe(outgoing);
   });
   response.writeHead(answer.statusCode ?? 502, { ...passedOn(answer), connection: 'close' });
@@ -143,6 +147,12 @@ async function forward(
 function passedOn({ headers }: IncomingMessage): IncomingHttpHeaders {
   const { 'proxy-connection': _, 'proxy-authorization': __, trailer: ___, ...rest } = headers;
   return rest;
+}
+
+/** A client may have left while its host was looked up. */
+function onClose(stream: Writable, act: () => void): void {
+  if (stream.closed) act();
+  else stream.once('close', act);
 }
 
 async function firstConnection(

@@ -1,7 +1,7 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { connect, createServer as createSocketServer, type Server } from 'node:net';
+import { connect, createServer as createSocketServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { openEgressProxy } from '../../../src/engine/sandbox/egress-proxy.ts';
@@ -313,6 +313,56 @@ describe('a web server that sends', () => {
     behind = web;
     expect(await ask(proxy.socketPath)).toContain('GET web.example.org /');
     expect(thrown).toEqual([]);
+  });
+});
+
+describe('connections to a host', () => {
+  test.each([
+    { says: 'HTTP/1.1', line: 'GET http://web.example.org/ HTTP/1.1\r\nhost: x\r\n\r\n' },
+    { says: 'HTTP/1.0', line: 'GET http://web.example.org/ HTTP/1.0\r\nconnection: keep-alive\r\n\r\n' },
+  ])('are no more than those to the proxy, however much is asked for at once in $says', async ({ line }) => {
+    const proxy = await openProxy();
+    onTestFinished(() => proxy.close());
+    const before = connections.length;
+    const client = connect(proxy.socketPath).resume();
+    client.write(line.repeat(100));
+    await once(client, 'close');
+    expect(connections.length - before).toBe(1);
+  });
+
+  test.each([
+    { leaves: 'client', of: 'a request', line: 'GET http://web.example.org/ HTTP/1.1\r\nhost: x\r\n\r\n' },
+    { leaves: 'client', of: 'a tunnel', line: 'CONNECT web.example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n' },
+    { leaves: 'proxy', of: 'a request', line: 'GET http://web.example.org/ HTTP/1.1\r\nhost: x\r\n\r\n' },
+    { leaves: 'proxy', of: 'a tunnel', line: 'CONNECT web.example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n' },
+  ])('end with the $leaves that leaves while the host of $of is looked up', async ({ leaves, line }) => {
+    const looking = new EventEmitter();
+    const ended = new Promise((resolve) => {
+      looking.once('connected', (socket: Socket) => socket.once('close', resolve));
+    });
+    const proxy = await openEgressProxy({
+      async resolve() {
+        looking.emit('asked');
+        await once(looking, 'found');
+        return [PUBLIC];
+      },
+      connect() {
+        // It answers nothing by itself.
+        const socket = connect(port.parse(echo.address()).port, '127.0.0.1');
+        looking.emit('connected', socket);
+        return socket;
+      },
+    });
+    onTestFinished(() => proxy.close());
+    const asked = once(looking, 'asked');
+    const client = connect(proxy.socketPath);
+    client.on('error', () => {}).write(line);
+    await asked;
+    if (leaves === 'proxy') proxy.close();
+    else client.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    looking.emit('found');
+    await ended;
   });
 });
 
