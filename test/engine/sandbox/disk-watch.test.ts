@@ -23,7 +23,7 @@ function watched(options: Watch = {}) {
     place,
     onOverLimit,
     start,
-    isEnded: () => expect.poll(() => onOverLimit.mock.calls.length).toBe(1),
+    isEnded: () => expect.poll(() => onOverLimit.mock.calls.length, { timeout: 15_000 }).toBe(1),
   };
 }
 
