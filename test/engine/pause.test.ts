@@ -111,13 +111,14 @@ test('stop ends what runs and keeps the files, start begins anew', async () => {
 });
 
 test('what a program stopped by itself stays stopped', async () => {
+  const state = 'cut -d" " -f3 /proc/$(cat pid)/stat';
   await agent('POST /execute', {
     language: 'bash',
-    code: 'setsid sleep 60 & echo $! > pid; sleep 0.1; kill -STOP $!',
+    code: `setsid sleep 60 & echo $! > pid; sleep 0.1; kill -STOP $!; until ${state} | grep -q T; do sleep 0.01; done`,
   });
   await change('pause');
   await change('resume');
-  expect(await bash('cut -d" " -f3 /proc/$(cat pid)/stat')).toBe('T\n');
+  expect(await bash(state)).toBe('T\n');
 });
 
 test('calls that cross each other end in one state', async () => {

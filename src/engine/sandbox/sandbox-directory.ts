@@ -31,17 +31,24 @@ function placesOf(directory: string): SandboxDirectory {
   };
 }
 
+/** Far below what a command line can hold; a guard may have left a hundred thousand directories side by side. */
+const AT_ONCE = 1000;
+
 /** Removes what a guard did not live to remove; resolves when that is done, or cannot be. */
 export async function removeSandboxDirectory(directory: string): Promise<void> {
   const { readable } = placesOf(directory);
   try {
-    for (const name of await readdir(directory)) {
-      const place = path.join(directory, name);
-      const { uid } = await lstat(place);
-      if (uid !== 0) await removeAs(uid, place);
-      else if (readable.includes(place)) await rm(place, { recursive: true });
+    const places = (await readdir(directory)).map((name) => path.join(directory, name));
+    for (let first = 0; first < places.length; first += AT_ONCE) {
+      const some = places.slice(first, first + AT_ONCE);
+      const uids = await Promise.all(some.map(async (place) => (await lstat(place)).uid));
+      for (const uid of new Set(uids)) {
+        const owned = some.filter((_place, index) => uids[index] === uid);
+        if (uid !== 0) await removeAs(uid, owned);
+        else for (const place of owned) if (readable.includes(place)) await rm(place, { recursive: true });
+      }
       // Its owner can empty a directory, but not take it out of one that is another's.
-      await rmdir(place).catch(() => {});
+      await Promise.all(some.map((place) => rmdir(place).catch(() => {})));
     }
     await rmdir(directory);
   } catch {
@@ -50,8 +57,8 @@ export async function removeSandboxDirectory(directory: string): Promise<void> {
 }
 
 /** Code that still runs could lead root astray; with its own rights it leads nobody anywhere. */
-async function removeAs(uid: number, place: string): Promise<void> {
+async function removeAs(uid: number, places: readonly string[]): Promise<void> {
   const identity = process.getuid?.() === 0 ? { uid, gid: uid } : {};
-  const command = 'chmod -R u+rwx -- "$0"; rm -rf -- "$0"';
-  await once(spawn('/bin/sh', ['-c', command, place], { ...identity, stdio: 'ignore' }), 'close');
+  const command = 'chmod -R u+rwx -- "$@"; rm -rf -- "$@"';
+  await once(spawn('/bin/sh', ['-c', command, 'sh', ...places], { ...identity, stdio: 'ignore' }), 'close');
 }

@@ -4,6 +4,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,9 +21,10 @@ const isRoot = process.getuid?.() === 0;
 
 /** Of a server whose pid is above the largest there can be. */
 function leftover(name: string): string {
-  const directory = path.join(tmpdir(), temporaryPrefix(SANDBOX_DIRECTORY_PREFIX, 2 ** 22 + 1) + name);
+  const prefix = temporaryPrefix(SANDBOX_DIRECTORY_PREFIX, 2 ** 22 + 1);
+  const directory = path.join(tmpdir(), `${prefix}${name}-${process.pid}`);
   mkdirSync(directory);
-  onTestFinished(() => removeSandboxDirectory(directory));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
