@@ -146,10 +146,16 @@ test('RESOURCE_LIMIT_ERROR, then RATE_LIMIT_EXCEEDED, when sandboxes are made wi
 });
 
 test('SERVICE_UNAVAILABLE, when a sandbox has no process left to start one with', async () => {
-  const json = {
-    language: 'bash',
-    code: 'ulimit -v unlimited; for i in $(seq 400); do sleep 20 & done; wait',
-  };
+  // A shell would wait before it tries again, and leave room for another meanwhile.
+  const code = `
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+    except OSError:
+        time.sleep(0.001)`;
+  const json = { language: 'python', code };
   const bomb = api.call(`POST ${mine.host}/execute`, { token: mine.token, json });
   const starts = async () => {
     const started = { language: 'bash', code: 'echo on' };
