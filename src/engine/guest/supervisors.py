@@ -64,8 +64,10 @@ class Supervisors:
         send_signal(-1, signal.SIGCONT)
         # Dying takes a moment, and what is not reaped counts against the limit of processes.
         for _ in range(500):
+            remaining = victims & processes().keys()
+            # After the look: those that have ended since it began are not taken leave of yet.
             self.reap()
-            if not victims & processes().keys():
+            if not remaining:
                 break
             time.sleep(0.001)
 

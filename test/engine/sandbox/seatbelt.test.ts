@@ -23,7 +23,7 @@ const directories = (pid = process.pid) =>
   readdirSync(tmpdir()).filter((name) => name.startsWith(`${SANDBOX_DIRECTORY_PREFIX}${pid}-`));
 
 describe('a sandbox on something like a Mac', () => {
-  const limits = { memoryBytes: 200 * MIB, workspaceBytes: 8 * MIB, tmpBytes: 8 * MIB, files: 500 };
+  const limits = { memoryBytes: 300 * MIB, workspaceBytes: 8 * MIB, tmpBytes: 8 * MIB, files: 500 };
   const { launch } = useLauncher({ ...mac, limits });
 
   test('runs code, with its files where the tools look for them', async () => {
@@ -39,9 +39,6 @@ describe('a sandbox on something like a Mac', () => {
     expect(String(await sandbox.readFile('/workspace/out.txt'))).toBe('out\n');
     await sandbox.run(request('python', 'import multiprocessing.pool as pool; answer = 42'));
     expect((await sandbox.run(request('python', 'answer'))).result).toBe('42');
-    expect((await sandbox.run(request('javascript', 'console.log(process.cwd())'))).stdout).toMatch(
-      /\/workspace\n$/,
-    );
   });
 
   test('sees and touches nothing of another one, and nothing outside', async () => {
@@ -82,7 +79,7 @@ describe('a sandbox on something like a Mac', () => {
     const small = newMark();
     // Each of them less than a single process may have.
     const code = `sleep ${small} & exec python3 -c 'import os, time
-size = 90 if os.fork() == 0 or os.fork() == 0 else 150
+size = 135 if os.fork() == 0 or os.fork() == 0 else 225
 a = b"1" * (size << 20)
 time.sleep(9)'`;
     expect(await sandbox.run(request('bash', code))).toMatchObject({ endedBy: 'memory' });
@@ -119,6 +116,7 @@ time.sleep(9)'`;
 test('says what is weaker, and has no network to give', async () => {
   const launcher = await openLauncher({ ...mac, poolSize: 0 });
   onTestFinished(() => launcher.close());
+  expect(launcher.languages).toEqual(expect.arrayContaining(['python', 'javascript', 'bash']));
   expect(launcher.isolation).toMatch(/^A Seatbelt profile .*untried on a Mac.*shared with this machine\.$/);
   await expect(launcher.launch({ id: 'a', internetAccess: true })).rejects.toMatchObject({
     code: 'INVALID_REQUEST',
