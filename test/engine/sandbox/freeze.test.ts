@@ -1,28 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { freeze } from '../../../src/engine/sandbox/freeze.ts';
 import { descendants, threadStates } from '../../../src/engine/sandbox/process-tree.ts';
+import { startPython } from './start-python.ts';
 
-/** Runs Python below a shell until the test ends; resolves with the shell's pid and the first line of output. */
-async function startPython(code: string): Promise<{ rootPid: number; line: string }> {
-  const root = spawn(
-    '/bin/bash',
-    ['-c', 'python3 -c "$1"; true', 'bash', `import os, signal, threading, time\n${code}`],
-    {
-      detached: true,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  const { pid: rootPid = 0 } = root;
-  onTestFinished(() => {
-    process.kill(-rootPid, 'SIGKILL');
-  });
-  const [line] = await once(createInterface(root.stdout), 'line');
-  return { rootPid, line: String(line) };
-}
+/** With what all of these programs need. */
+const startProgram = (code: string) => startPython(`import os, signal, threading, time\n${code}`);
 
 const passes = (timeMs: number) => new Promise((resolve) => setTimeout(resolve, timeMs));
 const statesBelow = (rootPid: number) => new Set(descendants(rootPid).flatMap(threadStates));
@@ -68,7 +51,7 @@ import ctypes
 ctypes.CDLL(None).pthread_exit(None)`,
   },
 ])('code that $says does nothing until it is let go on', async ({ code }) => {
-  const { rootPid } = await startPython(`${code}\nprint(flush=True)\ntime.sleep(100)`);
+  const { rootPid } = await startProgram(`${code}\nprint(flush=True)\ntime.sleep(100)`);
   await passes(100);
   for (let count = 0; count < 8; count += 1) {
     const frozen = freeze(rootPid);
@@ -83,7 +66,7 @@ ctypes.CDLL(None).pthread_exit(None)`,
 });
 
 test('what its own code had stopped stays so', async () => {
-  const { rootPid, line } = await startPython(
+  const { rootPid, line } = await startProgram(
     `${busy}\nos.kill(many[0], signal.SIGSTOP)\nos.waitpid(many[0], os.WUNTRACED)\nprint(flush=True)\ntime.sleep(100)`,
   );
   expect(line).toBe('');

@@ -1,23 +1,7 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { listProcesses } from '../../../src/engine/sandbox/process-list.ts';
 import { childrenOf } from '../../../src/engine/sandbox/process-tree.ts';
-
-/** Runs Python below a shell until the test ends; resolves with the shell's pid once it printed a line. */
-async function startPython(code: string): Promise<{ rootPid: number; line: string }> {
-  const root = spawn('/bin/bash', ['-c', 'python3 -c "$1"; true', 'bash', code], {
-    detached: true,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const { pid: rootPid = 0 } = root;
-  onTestFinished(() => {
-    process.kill(-rootPid, 'SIGKILL');
-  });
-  const [line] = await once(createInterface(root.stdout), 'line');
-  return { rootPid, line: String(line) };
-}
+import { startPython } from './start-python.ts';
 
 /** PR_SET_MM_MAP: all as it was, but with the command line where there is nothing but address space. */
 const longCommandLine = (bytes: number) => `
