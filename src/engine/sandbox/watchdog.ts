@@ -101,21 +101,28 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     }
     if (excess > 0) onAgentOverLimit();
   };
-  const repeat = (everyMs: number) => setInterval(poll, everyMs).unref();
-  let timer = repeat(idlePollMs);
-  const pollEvery = (everyMs: number) => {
+  let timer: NodeJS.Timeout | undefined;
+  let everyMs: number | undefined;
+  // Not put off by the next of many short runs.
+  const pollEvery = (ms: number) => {
+    if (ms === everyMs) return;
+    everyMs = ms;
     clearInterval(timer);
-    timer = repeat(everyMs);
+    timer = setInterval(tick, ms).unref();
   };
+  const tick = () => {
+    if (runs === 0) pollEvery(idlePollMs);
+    poll();
+  };
+  pollEvery(idlePollMs);
 
   return {
     runStarted() {
       runs += 1;
-      if (runs === 1) pollEvery(busyPollMs);
+      pollEvery(busyPollMs);
     },
     runEnded() {
       runs -= 1;
-      if (runs === 0) pollEvery(idlePollMs);
     },
     killedSince(timeMs) {
       lookForKills();

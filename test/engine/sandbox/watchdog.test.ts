@@ -66,6 +66,27 @@ test('looks after background processes too', async () => {
   ).toBe('none\n');
 });
 
+test('looks while one short run follows the other', async () => {
+  const eat = `python3 -c 'import time; b = b"1" * (20 << 20); time.sleep(100)'; echo ended`;
+  const root = spawn('/bin/bash', ['-c', eat], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { pid: rootPid = 0 } = root;
+  const watchdog = createWatchdog({
+    ...{ rootPid, agentPid: () => undefined, limitBytes: 10 * MIB, onAgentOverLimit() {} },
+    ...{ busyPollMs: 50, idlePollMs: 3_600_000 },
+  });
+  const runs = setInterval(() => {
+    watchdog.runStarted();
+    watchdog.runEnded();
+  }, 5);
+  onTestFinished(() => {
+    clearInterval(runs);
+    watchdog.stop();
+    killGroup(rootPid);
+  });
+  const [line] = await once(createInterface(root.stdout), 'line');
+  expect(line).toBe('ended');
+});
+
 test.each([
   { says: 'alone', forks: 0 },
   { says: 'beside memory that forks share', forks: 4 },
