@@ -30,7 +30,7 @@ export type ControlPlane = {
   setTimeout(id: string, timeoutSeconds: number): SandboxInfo;
   /** In order of creation, those after `cursor`. */
   list(query: ListQuery): { sandboxes: readonly SandboxInfo[]; hasMore: boolean };
-  /** Resolves once nothing of the sandbox is left; throws as `get`. */
+  /** Resolves once no process of the sandbox is left; throws as `get`. */
   delete(id: string): Promise<void>;
   /** Resolves once no sandbox is left; none can be created any more. */
   close(): Promise<void>;
@@ -225,7 +225,8 @@ export function createControlPlane({ launcher, clock, log, maxSandboxes }: Contr
       const entry = live.get(id);
       if (entry === undefined) return;
       end(entry, 'deleted');
-      await destroy(entry);
+      const sandbox = await entry.sandbox.catch(() => undefined);
+      await sandbox?.ended;
     },
 
     async close() {

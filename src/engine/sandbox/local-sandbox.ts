@@ -40,9 +40,9 @@ export type LocalSandbox = GuestFiles & {
   resume(): void;
   /** Ends all that runs in it; its files stay, and it does nothing until it is resumed. */
   stop(): Promise<void>;
-  /** Resolves once every process is gone and nothing of it is left; may be called again. */
+  /** Resolves once nothing of it is left; may be called again. */
   destroy(): Promise<void>;
-  /** Resolves with why the sandbox ended, whether destroyed or by itself. */
+  /** Resolves once every process is gone, with why the sandbox ended, whether destroyed or by itself. */
   ended: Promise<SandboxEnd>;
 };
 
@@ -73,10 +73,8 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
   const watchdog = watch({
     onAgentOverLimit: () => session.end('memory', 'the agent itself is over the limit'),
   });
-  const ended = session.ended.finally(() => {
-    watchdog.stop();
-    return release?.();
-  });
+  const ended = session.ended.finally(() => watchdog.stop());
+  const released = ended.then(release);
   const timers = createTimers();
   const deps = { session, timers, watchdog, limits, patience };
   let lastPythonRun: Promise<unknown> = Promise.resolve();
@@ -151,7 +149,7 @@ export function createLocalSandbox(options: LocalSandboxOptions): {
     },
     async destroy() {
       session.end('destroyed');
-      await ended;
+      await released;
     },
   };
   return { sandbox, ready: session.ready };
