@@ -24,6 +24,7 @@ from files import Files, describe
 from processes import HAS_PROC, PR_SET_DUMPABLE, prctl
 from runs import Runs
 from settings import CHUNK, CONFIG, HERE, PIECE
+from supervisors import SCORE
 from terminal import Terminals
 from watch import WATCH_SECONDS, Watches
 
@@ -35,7 +36,7 @@ sys.path.remove(HERE)
 
 # Descriptors that the server inherited and passed on would be handed to every program in here.
 for fd in os.listdir("/proc/self/fd") if HAS_PROC else range(3, 4096):
-    if int(fd) > 2 and int(fd) != CONFIG.get("guard"):
+    if int(fd) > 2 and int(fd) not in (CONFIG.get("guard"), SCORE):
         try:
             os.close(int(fd))
         except OSError:

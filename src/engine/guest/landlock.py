@@ -54,6 +54,8 @@ def restrict(files, ports, scopes, rules=()):
 def become_agent(config):
     """Gives up everything but what the sandbox may, and runs its agent."""
     os.setsid()
+    # Inside it may not open this, and as another user it could not.
+    os.dup2(os.open("/proc/self/oom_score_adj", os.O_RDWR), config["score"])
     drop_bounding_set()
     if config["uid"] is not None:
         os.setgroups([])

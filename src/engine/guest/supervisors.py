@@ -36,6 +36,29 @@ if "guard" in CONFIG:
     GUARD = socket.socket(fileno=CONFIG["guard"])
 GUARD_SECONDS = 2
 
+# Where this process says how readily it may be ended when memory runs out. Code cannot open its own: it has no /proc, or
+# a read-only one.
+SCORE = CONFIG.get("score")
+if "proc" in CONFIG:
+    SCORE = os.open("self/oom_score_adj", os.O_RDWR, dir_fd=CONFIG["proc"])
+if SCORE is not None:
+    os.set_inheritable(SCORE, False)
+    OWN_SCORE = os.pread(SCORE, 8, 0)
+
+
+def fork_first_to_go():
+    """Forks a process that is ended before this one when memory runs out, as all that comes of it."""
+    if SCORE is None:
+        return os.fork()
+    os.pwrite(SCORE, b"1000", 0)
+    try:
+        pid = os.fork()
+    finally:
+        os.pwrite(SCORE, OWN_SCORE, 0)
+    if pid == 0:
+        os.close(SCORE)
+    return pid
+
 
 def ask_guard():
     try:
@@ -111,7 +134,7 @@ class Supervisor:
         self.told = b""
         self.fd, theirs = os.pipe()
         try:
-            self.pid = os.fork()
+            self.pid = fork_first_to_go()
             if self.pid == 0:
                 supervise(start, theirs)
         except OSError:

@@ -6,7 +6,7 @@ import { guestModules } from './guest-modules.ts';
 /** Beside the modules: the system-call filter, and what stands in for files of the machine. */
 export const handedFiles = ['seccomp', 'passwd', 'group', 'hosts'] as const;
 
-const handedNames = [...guestModules, ...handedFiles] as const;
+const handedNames = [...guestModules, ...handedFiles, 'proc'] as const;
 
 export type HandedName = (typeof handedNames)[number];
 
@@ -19,6 +19,9 @@ export type HandedFile = {
   open(): number;
   close(): void;
 };
+
+/** The machine's own /proc, in which the agent finds itself before any code runs; it keeps nothing else of it. */
+export const machineProc: HandedFile = { open: () => openSync('/proc', 'r'), close() {} };
 
 const DESCRIPTORS = process.platform === 'linux' ? '/proc/self/fd' : '/dev/fd';
 

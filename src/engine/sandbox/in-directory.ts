@@ -10,7 +10,7 @@ import type { Watchdog } from './watchdog.ts';
 type Options = {
   interpreters: Interpreters;
   limits: Limits;
-  agentConfig: { rlimits: Readonly<Record<string, number>>; guard?: number };
+  agentConfig: { rlimits: Readonly<Record<string, number>>; guard?: number; score?: number };
 };
 
 /** A sandbox that lives in a directory of this machine, for want of a file system of its own, and has a guard outside. */

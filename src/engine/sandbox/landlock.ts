@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { descriptorOf } from './handed-file.ts';
 import { type GuardedSandbox, inDirectory } from './in-directory.ts';
 import { etcFiles, systemDirectories } from './inside.ts';
 import type { Interpreters } from './interpreters.ts';
@@ -37,14 +38,16 @@ export function landlockCommand(options: LandlockOptions): GuardedSandbox {
   const isRoot = machine.uid === 0;
   // As root each sandbox is a user of its own; else all that the user runs counts, and this bounds a bomb at least.
   const NPROC = limits.processes + (isRoot ? 0 : countTasks(machine));
+  const score = Number(descriptorOf('proc'));
   const sandbox = inDirectory({
     interpreters,
     limits,
-    agentConfig: { ...agentConfig, rlimits: { ...agentConfig.rlimits, NPROC } },
+    agentConfig: { ...agentConfig, rlimits: { ...agentConfig.rlimits, NPROC }, score },
   });
   const filter = seccompFilter(architecture, isRoot ? withoutNamespaces : asSameUser);
   const config = {
     ...sandbox.config,
+    score,
     uid: isRoot ? uid : null,
     readable: ['/usr', ...systemDirectories, ...etcFiles.map((file) => `/etc/${file}`), ...sandbox.readable],
     seccomp: Buffer.from(filter).toString('base64'),

@@ -4,7 +4,7 @@ import { inspectBubblewrap, ownMaker } from './bubblewrap.ts';
 import { openCgroups } from './cgroups.ts';
 import { EGRESS_PREFIX, type EgressProxy, openEgressProxy } from './egress-proxy.ts';
 import { readGuestModules } from './guest-modules.ts';
-import { createHandedFile, handedFiles } from './handed-file.ts';
+import { createHandedFile, handedFiles, machineProc } from './handed-file.ts';
 import { insideFiles } from './inside.ts';
 import { findGo, findNode, findPython } from './interpreters.ts';
 import { describeIsolation } from './isolation.ts';
@@ -69,7 +69,7 @@ export async function openLauncher(options: LauncherOptions = {}): Promise<Launc
   const interpreters = { python, node: readableNode ?? nodeCopy?.file, goRoot: findGo(machine) };
   const contents = { seccomp: seccompFilter(architecture), ...insideFiles };
   const handed = [...python.agentBytecode, ...handedFiles.map((name) => Buffer.from(contents[name]))];
-  const files = handed.map(createHandedFile);
+  const files = [...handed.map(createHandedFile), ...(isMac ? [] : [machineProc])];
   const cgroups = await openingCgroups;
   const proxies = new Set<EgressProxy>();
   let pool: SandboxPool<LocalSandbox> | undefined;

@@ -1,4 +1,5 @@
 import { type Bubblewrap, bubblewrapArguments, ownMaker, pythonArguments } from './bubblewrap.ts';
+import { descriptorOf } from './handed-file.ts';
 import type { GuardedSandbox } from './in-directory.ts';
 import { insideProxy } from './inside.ts';
 import type { Interpreters } from './interpreters.ts';
@@ -29,6 +30,7 @@ export function sandboxCommand(
   const { rung, machine, interpreters, proxySocket } = options;
   const agentConfig = JSON.stringify({
     ...options.agentConfig,
+    proc: Number(descriptorOf('proc')),
     ...(proxySocket !== undefined && { proxy: insideProxy }),
   });
   switch (rung.madeBy) {

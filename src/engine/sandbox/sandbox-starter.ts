@@ -13,7 +13,7 @@ import type { Rung } from './rungs.ts';
 import { sandboxCommand } from './sandbox-command.ts';
 import { createSandboxUids, uidsOfProcesses } from './sandbox-uids.ts';
 import type { Architecture } from './seccomp.ts';
-import { startGuest } from './start-guest.ts';
+import { type StartedGuest, startGuest } from './start-guest.ts';
 import { createWatchdog } from './watchdog.ts';
 
 type SandboxStarterOptions = {
@@ -70,7 +70,7 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
     const timer = setTimeout(() => void sandbox.destroy(), START_MS);
     try {
       await ready;
-      if (machine.platform === 'linux') guest.offerToKernel();
+      if (machine.platform === 'linux') requireSight(guest);
       await cgroup?.hold();
     } catch (cause) {
       void sandbox.destroy();
@@ -80,6 +80,11 @@ export function createSandboxStarter(options: SandboxStarterOptions) {
     }
     return sandbox;
   });
+}
+
+/** Nobody could watch their memory otherwise. */
+function requireSight({ agentPid }: StartedGuest): void {
+  if (agentPid() === undefined) throw new Error('its processes cannot be seen from outside');
 }
 
 function notStarted(complaint: string, cause: unknown): SandboxFailure {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, writeFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { type Frozen, freeze } from './freeze.ts';
 import type { Guest } from './guest-session.ts';
 import type { HandedFile } from './handed-file.ts';
@@ -10,8 +10,6 @@ export type StartedGuest = Guest & {
   /** Of the process outside, whose only child is the agent. */
   rootPid: number;
   agentPid(): number | undefined;
-  /** Has the kernel end all its processes before others when memory runs out, if called when there is only the agent; throws when that cannot be seen. */
-  offerToKernel(): void;
   /** Stops all its processes. */
   freeze(): Frozen;
   /** The last that bubblewrap and the agent wrote to stderr. */
@@ -72,12 +70,6 @@ export async function startGuest({ file, args, uid, files, guard }: Command): Pr
     agentPid,
     complaints: () => complaints,
     exited,
-    offerToKernel() {
-      const pid = agentPid();
-      // Nor could the watchdog see it.
-      if (pid === undefined) throw new Error('its processes cannot be seen from outside');
-      writeFileSync(`/proc/${pid}/oom_score_adj`, '1000');
-    },
     freeze() {
       if (guard !== 'ends and stops') return freeze(rootPid);
       child.kill('SIGUSR1');

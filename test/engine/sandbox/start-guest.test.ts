@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type LauncherOptions, openLauncher } from '../../../src/engine/sandbox/launcher.ts';
@@ -10,6 +10,15 @@ import { request, useLauncher } from './sandbox-fixture.ts';
 
 const isRoot = process.getuid?.() === 0;
 const here = rungs.filter(({ madeBy, userNamespace }) => isRoot || userNamespace || madeBy === 'landlock');
+
+/** What a process has open, as far as this user may see it. */
+function descriptors(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((name) => readlinkSync(`/proc/${pid}/fd/${name}`));
+  } catch {
+    return [];
+  }
+}
 
 describe('a guard that is killed', () => {
   const mac = likeMacos();
@@ -39,7 +48,7 @@ describe('a guard that is killed', () => {
 describe.each(here)('by $madeBy, user namespace: $userNamespace, /proc: $proc', (rung) => {
   const { launch } = useLauncher({ rungs: [rung] });
 
-  test('all in a sandbox is ended before anything else when memory runs out, whatever code says', async () => {
+  test('all code is ended before anything else when memory runs out, whatever it says, and the agent is not', async () => {
     const sandbox = await launch();
     const bash = 'echo 0 2>/dev/null > /proc/self/oom_score_adj; sleep 987 >/dev/null 2>&1 &';
     await sandbox.run(request('bash', bash));
@@ -47,7 +56,10 @@ describe.each(here)('by $madeBy, user namespace: $userNamespace, /proc: $proc', 
     expect((await sandbox.run(request('python', python))).stderr).toMatch(/Read-only|denied|No such file/);
     const inside = childrenOf(process.pid).flatMap(descendants);
     const scores = inside.map((pid) => readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim());
-    // The agent, two supervisors, the kernel and the program.
-    expect(scores).toEqual(['1000', '1000', '1000', '1000', '1000']);
+    const open = inside.map((pid) => descriptors(pid).filter((file) => file.startsWith('/proc')));
+    expect(open).toEqual([isRoot ? [`/proc/${inside[0]}/oom_score_adj`] : [], [], [], [], []]);
+    const own = readFileSync('/proc/self/oom_score_adj', 'utf8').trim();
+    // The agent; two supervisors, the kernel and the program.
+    expect(scores).toEqual([own, '1000', '1000', '1000', '1000']);
   });
 });
