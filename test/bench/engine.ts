@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { z } from 'zod';
+import { findGo } from '../../src/engine/sandbox/interpreters.ts';
 import { openLauncher } from '../../src/engine/sandbox/launcher.ts';
 import type { LocalSandbox } from '../../src/engine/sandbox/local-sandbox.ts';
+import { thisMachine } from '../../src/engine/sandbox/machine.ts';
 import { descendants } from '../../src/engine/sandbox/process-tree.ts';
 import { median, quantile } from './support/measure.ts';
 import { report } from './support/report.ts';
@@ -19,13 +22,24 @@ const IN_A_ROW = 200;
 const SETTLE_MS = 400;
 const AT_ONCE_SETTLE_MS = 2_000;
 
-const languages = ['python', 'bash', 'javascript'] as const;
-const printOne = { python: 'print(1)', bash: 'echo 1', javascript: 'console.log(1)' };
-const rounds = { python: 300, bash: 100, javascript: 25 };
+const goRoot = findGo(thisMachine());
+const languages = (['python', 'bash', 'javascript', 'go'] as const).filter(
+  (language) => language !== 'go' || goRoot !== undefined,
+);
+const printOne = {
+  python: 'print(1)',
+  bash: 'echo 1',
+  javascript: 'console.log(1)',
+  go: 'package main\nimport "fmt"\nfunc main() { fmt.Println(1) }',
+};
+const rounds = { python: 300, bash: 100, javascript: 25, go: 10 };
+const goProgram = path.join(mkdtempSync(path.join(tmpdir(), 'bench-go-')), 'main.go');
+writeFileSync(goProgram, printOne.go);
 const raw = {
-  python: ['/usr/bin/python3', '-c'],
-  bash: ['/bin/bash', '-c'],
-  javascript: [process.execPath, '-e'],
+  python: ['/usr/bin/python3', '-c', printOne.python],
+  bash: ['/bin/bash', '-c', printOne.bash],
+  javascript: [process.execPath, '-e', printOne.javascript],
+  go: [`${goRoot}/bin/go`, 'run', goProgram],
 } as const;
 
 const figures = new Map<string, number[]>();
@@ -48,12 +62,10 @@ async function run(sandbox: LocalSandbox, language: (typeof languages)[number]):
 
 async function spawnRaw(): Promise<void> {
   for (const language of languages) {
-    const [file, flag] = raw[language];
+    const [file, ...args] = raw[language];
     // With a socket as stdin, which a pipe of Node's is, Bash takes itself for a remote login and reads ~/.bashrc.
     for (let round = 0; round < 30; round += 1) {
-      await time(`raw ${language}`, () =>
-        spawnSync(file, [flag, printOne[language]], { stdio: ['ignore', 'pipe', 'pipe'] }),
-      );
+      await time(`raw ${language}`, () => spawnSync(file, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
     }
   }
 }
@@ -207,6 +219,7 @@ async function manyInARow() {
 }
 
 await spawnRaw();
+rmSync(path.dirname(goProgram), { recursive: true });
 await useLocally();
 await useOverMcp();
 const crowd = await manyAtOnce();

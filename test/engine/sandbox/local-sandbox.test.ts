@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Language } from '../../../src/contract/results.ts';
+import { findGo } from '../../../src/engine/sandbox/interpreters.ts';
 import type { RunResult } from '../../../src/engine/sandbox/local-sandbox.ts';
+import { thisMachine } from '../../../src/engine/sandbox/machine.ts';
 import { countOf } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
 
@@ -195,9 +197,35 @@ const runs: Case[] = [
     code: `${'// filler\n'.repeat(40_000)}console.log("long")`,
     expected: { stdout: 'long\n' },
   },
+  {
+    says: 'prints',
+    language: 'go',
+    code: 'package main\nimport "fmt"\nfunc main() { fmt.Println(6 * 7) }',
+    expected: { stdout: '42\n', stderr: '' },
+  },
+  {
+    says: 'fails with the exit code of the program',
+    language: 'go',
+    code: 'package main\nimport "os"\nfunc main() { os.Exit(3) }',
+    expected: { exitCode: 3 },
+  },
+  {
+    says: 'fails with what the compiler says',
+    language: 'go',
+    code: 'package main\nfunc main() { nothing() }',
+    expected: {
+      exitCode: expect.any(Number),
+      stderr: expect.stringContaining('main.go:2:15: undefined: nothing'),
+    },
+  },
 ];
 
-describe.each(['python', 'bash', 'javascript'] as const)('%s', (language) => {
+const languages = ['python', 'bash', 'javascript', 'go'] as const;
+const hasGo = findGo(thisMachine()) !== undefined;
+if (!hasGo) process.stderr.write('not run: programs in Go, which is not installed\n');
+const isThere = (language: (typeof languages)[number]) => language !== 'go' || hasGo;
+
+describe.each(languages.filter(isThere))('%s', (language) => {
   test.each(runs.filter((row) => row.language === language))('$says', async ({ code, expected }) => {
     const sandbox = await launch();
     const result = await sandbox.run(request(language, code));
@@ -248,23 +276,26 @@ test('runs the other languages side by side', async () => {
   expect([one.stdout, other.stdout]).toEqual(['sent\n', 'hello\n']);
 });
 
-test.each(['python', 'bash', 'javascript'] as const)(
-  'applies env and workdir to one %s run',
-  async (language) => {
-    const show = {
-      python: 'import os\nprint(os.environ.get("WHO"), os.getcwd())',
-      bash: 'echo $(printenv WHO || echo None) $PWD',
-      javascript: 'console.log(process.env.WHO ?? "None", process.cwd())',
-    } as const;
-    const sandbox = await launch();
-    await sandbox.run(request('bash', 'mkdir -p sub'));
-    const inside = await sandbox.run(
-      request(language, show[language], { env: { WHO: 'me' }, workdir: 'sub' }),
-    );
-    const after = await sandbox.run(request(language, show[language]));
-    expect([inside.stdout, after.stdout]).toEqual(['me /workspace/sub\n', 'None /workspace\n']);
-  },
-);
+test.each(languages.filter(isThere))('applies env and workdir to one %s run', async (language) => {
+  const show = {
+    python: 'import os\nprint(os.environ.get("WHO"), os.getcwd())',
+    bash: 'echo $(printenv WHO || echo None) $PWD',
+    javascript: 'console.log(process.env.WHO ?? "None", process.cwd())',
+    go: `package main
+import ("fmt"; "os")
+func main() {
+  who, found := os.LookupEnv("WHO")
+  if !found { who = "None" }
+  place, _ := os.Getwd()
+  fmt.Println(who, place)
+}`,
+  } as const;
+  const sandbox = await launch();
+  await sandbox.run(request('bash', 'mkdir -p sub'));
+  const inside = await sandbox.run(request(language, show[language], { env: { WHO: 'me' }, workdir: 'sub' }));
+  const after = await sandbox.run(request(language, show[language]));
+  expect([inside.stdout, after.stdout]).toEqual(['me /workspace/sub\n', 'None /workspace\n']);
+});
 
 test('refuses a workdir that is not there, by name', async () => {
   const sandbox = await launch();
