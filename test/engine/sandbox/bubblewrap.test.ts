@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { descendants } from '../../../src/engine/sandbox/process-tree.ts';
+import { descendants, readProc } from '../../../src/engine/sandbox/process-tree.ts';
 import { rungs } from '../../../src/engine/sandbox/rungs.ts';
 import { countOf } from '../../support/guest-processes.ts';
 import { request, useLauncher } from './sandbox-fixture.ts';
@@ -142,13 +142,15 @@ describe('a sandbox', () => {
       const sandbox = await launch();
       const marker = `1${process.pid}.${index}`;
       await sandbox.run(request('bash', `sleep ${marker} &`));
-      const sleeper = () =>
-        descendants(process.pid).find((found) =>
-          readFileSync(`/proc/${found}/cmdline`, 'utf8').includes(marker),
+      // The shell ends before the program has begun, and while that gets a new parent it is nobody's.
+      let pid: number | undefined;
+      const findProgram = () => {
+        pid = descendants(process.pid).find(
+          (found) => readProc(`/proc/${found}/cmdline`) === `sleep\0${marker}\0`,
         );
-      // The shell ends before the program has begun.
-      await expect.poll(sleeper).toBeDefined();
-      const pid = sleeper();
+        return pid;
+      };
+      await expect.poll(findProgram).toBeDefined();
       uids.push(Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]));
     }
     expect(uids).not.toContain(0);
