@@ -114,11 +114,18 @@ describe('lifetime', () => {
 });
 
 describe('delete', () => {
-  test('resolves when nothing is left; the id is unknown from then on', async () => {
-    const { plane, create, destroyed } = setUp();
+  test('resolves once the sandbox has ended; the id is unknown from then on', async () => {
+    const gate = withResolvers<void>();
+    const { plane, create, destroyed } = setUp({ script: { ending: () => gate.promise } });
     const { id } = await create();
-    await plane.delete(id);
-    expect(destroyed()).toEqual([id]);
+    let isAnswered = false;
+    const deletion = plane.delete(id).then(() => {
+      isAnswered = true;
+    });
+    await expect.poll(destroyed).toEqual([id]);
+    expect(isAnswered).toBe(false);
+    gate.resolve();
+    await deletion;
     expect(() => plane.get(id)).toThrow(refusedAs('RESOURCE_NOT_FOUND', 'Sandbox not found'));
     await expect(plane.delete(id)).rejects.toEqual(refusedAs('RESOURCE_NOT_FOUND', 'Sandbox not found'));
   });

@@ -15,6 +15,8 @@ export type ScriptedSandbox = LocalSandbox & {
 export type Script = {
   /** Waited for before a launch succeeds; rejects to let it fail. */
   launching?: (id: string) => Promise<void>;
+  /** Waited for before a destroyed sandbox has ended. */
+  ending?: () => Promise<void>;
   run?: (request: RunRequest, signal: AbortSignal) => Promise<Partial<RunResult>>;
 };
 
@@ -95,6 +97,7 @@ function scriptedSandbox(id: string, script: Script): ScriptedSandbox {
     processes: () => [],
     async destroy() {
       this.isDestroyed = true;
+      await script.ending?.();
       end('destroyed');
     },
   };

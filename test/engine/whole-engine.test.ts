@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Engine, startEngine } from '../../src/engine/engine.ts';
 import { silentLog } from '../../src/log.ts';
+import { newMark, processesWith } from '../support/built-server.ts';
 import { countOf } from '../support/guest-processes.ts';
 import { apiClient } from './api-client.ts';
 import type { TestSandbox } from './scripted-engine.ts';
@@ -33,6 +34,14 @@ async function execute(json: Record<string, unknown>) {
   expect(status).toBe(200);
   return body;
 }
+
+test('when a delete is answered, no process of the sandbox is left', async () => {
+  const mark = newMark();
+  await execute({ language: 'bash', code: `sleep ${mark} & setsid sleep ${mark} & sleep ${mark} &` });
+  await expect.poll(() => processesWith(mark)).toHaveLength(3);
+  await api.call(`DELETE /v1/sandboxes/${mine.id}`);
+  expect(processesWith(mark)).toEqual([]);
+});
 
 describe('execute', () => {
   test('keeps Python variables, and answers the last expression', async () => {
