@@ -20,7 +20,7 @@ export type HandedFile = {
   close(): void;
 };
 
-/** The machine's own /proc, in which the agent finds itself before any code runs; it keeps nothing else of it. */
+/** The machine's own /proc: by it the agent opens its own score for when memory runs out, and lets go of it before any code runs. */
 export const machineProc: HandedFile = { open: () => openSync('/proc', 'r'), close() {} };
 
 const DESCRIPTORS = process.platform === 'linux' ? '/proc/self/fd' : '/dev/fd';
